@@ -1,0 +1,297 @@
+//! Messages to archives and back: written in place, validated once if they come from outside, and
+//! read where they lie.
+//!
+//! This is the second module of the crate that uses `unsafe`: reading an archive without a check. It
+//! does so only for payloads that either this process wrote as the type of their message id, or that
+//! [`Archived::open`] has just validated.
+
+use std::{fmt, marker::PhantomData, mem::MaybeUninit, num::NonZeroUsize, ops::Deref};
+
+use rkyv::{
+    Archive, Portable, Serialize,
+    api::{access_unchecked, access_with_context, serialize_using},
+    bytecheck::CheckBytes,
+    rancor::{Failure, Strategy},
+    ser::{
+        Positional, Serializer, Writer,
+        allocator::{Arena, ArenaHandle},
+    },
+    validation::{Validator, archive::ArchiveValidator},
+};
+
+use crate::{
+    chunk::{ChunkWriter, Lease},
+    extension::Extensions,
+    frame::{FRAME_ALIGN, Frame, HEADER_LEN, Header, padded},
+    message::{Layout, Message, MessageId},
+};
+
+/// How deep the pointers of a foreign archive may nest.
+pub const MAX_DEPTH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+
+/// What serialises a message: straight into a chunk, with no shared pointers.
+pub type ArchiveSerializer<'a> =
+    Strategy<Serializer<PayloadWriter<'a>, ArenaHandle<'a>, ()>, Failure>;
+
+/// What checks a foreign archive. `()` in the place of the shared context makes `Rc` and `Arc` in a
+/// message a compile error.
+pub type ArchiveChecker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Failure>;
+
+/// A message that can go over the wire. Implemented for everything that `#[message]` marks, except
+/// local messages.
+pub trait Archivable:
+    Message
+    + Layout
+    + Archive<Archived: Portable + for<'a> CheckBytes<ArchiveChecker<'a>>>
+    + for<'a> Serialize<ArchiveSerializer<'a>>
+{
+}
+
+impl<M> Archivable for M where
+    M: Message
+        + Layout
+        + Archive<Archived: Portable + for<'a> CheckBytes<ArchiveChecker<'a>>>
+        + for<'a> Serialize<ArchiveSerializer<'a>>
+{
+}
+
+/// Why a message could not be written. Nothing has been written then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// The chunk's free end is too short.
+    NoRoom {
+        /// Bytes that the frame needs at least, as far as it got.
+        needed: usize,
+    },
+    /// The payload is longer than a frame may be.
+    TooLarge {
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The message's own serialisation failed.
+    Unserializable,
+}
+
+/// Why a payload cannot be read as a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessError {
+    /// The frame holds another message.
+    WrongMessage {
+        /// The message that was asked for.
+        expected: MessageId,
+        /// The message that is there.
+        found: MessageId,
+    },
+    /// The bytes from the other node are not a valid archive of the message.
+    Invalid(MessageId),
+    /// The message passes by value, but this is a frame; or the other way round.
+    WrongPassing(MessageId),
+}
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AccessError::WrongMessage { expected, found } => {
+                write!(f, "expected message {expected:?}, found {found:?}")
+            }
+            AccessError::Invalid(id) => {
+                write!(f, "the payload is no valid archive of message {id:?}")
+            }
+            AccessError::WrongPassing(id) => {
+                write!(
+                    f,
+                    "message {id:?} came as a frame instead of a value, or the other way round"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for AccessError {}
+
+/// The free end of a chunk, as rkyv sees it. Positions count from the start of the payload.
+pub struct PayloadWriter<'a> {
+    room: &'a mut [MaybeUninit<u8>],
+    at: usize,
+    /// Set when a write did not fit: where it would have ended.
+    needed: &'a mut usize,
+}
+
+impl Positional for PayloadWriter<'_> {
+    #[inline]
+    fn pos(&self) -> usize {
+        self.at
+    }
+}
+
+impl Writer<Failure> for PayloadWriter<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let end = self.at + bytes.len();
+        match self.room.get_mut(self.at..end) {
+            Some(room) => {
+                room.write_copy_of_slice(bytes);
+                self.at = end;
+                Ok(())
+            }
+            None => {
+                *self.needed = end;
+                Err(Failure)
+            }
+        }
+    }
+}
+
+/// Writes one whole frame at the end of a chunk. Returns its length in bytes.
+///
+/// # Errors
+/// If it does not fit, is too large, or the message cannot be serialised; the chunk is as it was.
+#[inline]
+pub(crate) fn write_frame<M: Archivable>(
+    chunk: &mut ChunkWriter,
+    arena: &mut Arena,
+    mut header: Header,
+    extensions: &Extensions,
+    message: &M,
+    max_payload: usize,
+) -> Result<usize, WriteError> {
+    const {
+        assert!(
+            align_of::<M::Archived>() <= FRAME_ALIGN,
+            "archives are 16-aligned at most"
+        )
+    };
+    header.message = M::ID;
+    let extension_len = if extensions.is_empty() {
+        0
+    } else {
+        extensions.encoded_len()
+    };
+    header.extension_len = extension_len as u16;
+    let payload_start = HEADER_LEN + extension_len;
+    let spare = chunk.spare_mut();
+    let Some(room) = spare.get_mut(payload_start..) else {
+        return Err(WriteError::NoRoom {
+            needed: payload_start,
+        });
+    };
+    let mut needed = 0;
+    let mut serializer = Serializer::new(
+        PayloadWriter {
+            room,
+            at: 0,
+            needed: &mut needed,
+        },
+        arena.acquire(),
+        (),
+    );
+    let written: Result<usize, Failure> = serialize_using(message, &mut serializer);
+    let payload_len = serializer.writer.at;
+    drop(serializer);
+    if payload_len.max(needed) > max_payload {
+        return Err(WriteError::TooLarge { max: max_payload });
+    }
+    if written.is_err() {
+        return Err(match needed {
+            0 => WriteError::Unserializable,
+            end => WriteError::NoRoom {
+                needed: payload_start + padded(end),
+            },
+        });
+    }
+    header.payload_len = payload_len as u32;
+    let frame_len = header.frame_len();
+    let Some(padding) = spare.get_mut(payload_start + payload_len..frame_len) else {
+        return Err(WriteError::NoRoom { needed: frame_len });
+    };
+    padding.fill(MaybeUninit::new(0));
+    if extension_len > 0 {
+        let mut encoded = Vec::with_capacity(extension_len);
+        extensions.encode(&mut encoded);
+        spare[HEADER_LEN..payload_start].write_copy_of_slice(&encoded);
+    }
+    spare[..HEADER_LEN].write_copy_of_slice(&header.to_bytes());
+    // SAFETY: header, extensions, payload and padding were all just written, as one whole frame whose
+    // payload is an archive of the type that its message id names.
+    unsafe { chunk.commit(frame_len) };
+    Ok(frame_len)
+}
+
+/// A message where it lies: a lease on its archive, known to be valid.
+pub struct Archived<M> {
+    frame: Frame,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M: Archivable> Archived<M> {
+    /// Opens a frame as the message that its id names. Foreign payloads are validated here, once.
+    ///
+    /// # Errors
+    /// If the frame holds another message, or the bytes are not valid.
+    #[inline]
+    pub fn open(frame: Frame) -> Result<Self, AccessError> {
+        let found = frame.header().message;
+        if found != M::ID || !frame.header().kind.carries_message() {
+            return Err(AccessError::WrongMessage {
+                expected: M::ID,
+                found,
+            });
+        }
+        if !frame.trusted() || cfg!(debug_assertions) {
+            validate::<M>(frame.payload())?;
+        }
+        Ok(Archived {
+            frame,
+            message: PhantomData,
+        })
+    }
+
+    /// The frame, which may be sent on as it is.
+    pub fn into_frame(self) -> Frame {
+        self.frame
+    }
+
+    /// A share of the payload's bytes.
+    pub fn payload(&self) -> Lease {
+        self.frame.payload_lease()
+    }
+}
+
+/// Checks that `payload` is an archive of `M`, to a bounded depth and with no shared pointers.
+///
+/// # Errors
+/// If it is not.
+pub fn validate<M: Archivable>(payload: &[u8]) -> Result<&M::Archived, AccessError> {
+    let validator = ArchiveValidator::with_max_depth(payload, Some(MAX_DEPTH));
+    access_with_context::<M::Archived, _, Failure>(payload, &mut Validator::new(validator, ()))
+        .map_err(|Failure| AccessError::Invalid(M::ID))
+}
+
+impl<M: Archivable> Deref for Archived<M> {
+    type Target = M::Archived;
+
+    #[inline]
+    fn deref(&self) -> &M::Archived {
+        // SAFETY: `open` is the only constructor. It found the message id to be that of `M`, and
+        // either validated the payload or knows that this process wrote it with `write_frame`, which
+        // binds the id to the type (the contract of `Message`): frames are not foreign only if they
+        // come out of an outbox, and `readdressed` keeps the id. Payloads start at multiples of 16
+        // and never change.
+        unsafe { access_unchecked::<M::Archived>(self.frame.payload()) }
+    }
+}
+
+impl<M> Clone for Archived<M> {
+    fn clone(&self) -> Self {
+        Archived {
+            frame: self.frame.clone(),
+            message: PhantomData,
+        }
+    }
+}
+
+impl<M> fmt::Debug for Archived<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Archived({:?})", self.frame.header())
+    }
+}

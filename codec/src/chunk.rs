@@ -1,0 +1,552 @@
+//! Chunks: the memory that frames live in, from the sender's `tell` to the receiver's handler.
+//!
+//! A chunk is an aligned, pooled, reference-counted buffer. It has at most one [`ChunkWriter`], which
+//! appends bytes at its end, and any number of [`Lease`]s, each a range of bytes already written.
+//! Committed bytes never change again, so leases stay readable while the writer goes on behind them.
+//!
+//! Everything here belongs to one thread and counts without atomics. Only a [`SealedChunk`], which is
+//! the one and only owner of its chunk, may cross to another thread.
+//!
+//! This is one of the two modules of the crate that use `unsafe`. The invariant that all blocks lean on:
+//!
+//! - bytes `0..committed` of a chunk are initialised and are never written again while anybody else
+//!   owns a part of the chunk;
+//! - bytes from `committed` on are touched by the chunk's single writer only.
+
+use std::{
+    alloc::{Layout, alloc, dealloc, handle_alloc_error},
+    cell::{Cell, RefCell},
+    fmt,
+    mem::{ManuallyDrop, MaybeUninit, size_of},
+    ops::Deref,
+    ptr::NonNull,
+    rc::Rc,
+};
+
+/// Every chunk starts at a multiple of this, in bytes: a cache line.
+pub const CHUNK_ALIGN: usize = 64;
+
+/// The capacity of a pooled chunk, in bytes, unless the pool is told otherwise.
+pub const DEFAULT_CHUNK_SIZE: usize = 64 * 1024;
+
+/// What precedes the bytes of a chunk, in the same allocation.
+#[repr(C, align(64))]
+struct Head {
+    /// Writers and leases that own a share of the chunk.
+    owners: Cell<u32>,
+    /// Bytes that follow the head.
+    capacity: usize,
+    /// The pool to go back to; `None` while the chunk is sealed, so that no `Rc` crosses threads.
+    pool: Cell<Option<ChunkPool>>,
+}
+
+const _: () = assert!(size_of::<Head>() == CHUNK_ALIGN);
+
+/// Memory for a chunk was refused: the pool's limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolExhausted {
+    /// Bytes that the pool may hand out at the same time.
+    pub limit: usize,
+}
+
+impl fmt::Display for PoolExhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the worker's message memory ({} bytes) is used up",
+            self.limit
+        )
+    }
+}
+
+impl std::error::Error for PoolExhausted {}
+
+/// A worker's store of chunks: hands them out, takes them back, and bounds their sum.
+///
+/// Cloning it gives another handle on the same store.
+#[derive(Clone)]
+pub struct ChunkPool(Rc<Store>);
+
+struct Store {
+    free: RefCell<Vec<SealedChunk>>,
+    chunk_size: usize,
+    free_max: usize,
+    limit: usize,
+    lent: Cell<usize>,
+}
+
+impl ChunkPool {
+    /// A pool of chunks of `chunk_size` bytes that lends at most `limit` bytes at the same time and
+    /// keeps at most `free_max` chunks for later use.
+    ///
+    /// # Panics
+    /// If `chunk_size` is not a multiple of [`CHUNK_ALIGN`] or is larger than 1 GiB.
+    pub fn new(chunk_size: usize, free_max: usize, limit: usize) -> Self {
+        assert!(chunk_size.is_multiple_of(CHUNK_ALIGN) && chunk_size > 0 && chunk_size <= 1 << 30);
+        ChunkPool(Rc::new(Store {
+            free: RefCell::new(Vec::with_capacity(free_max)),
+            chunk_size,
+            free_max,
+            limit,
+            lent: Cell::new(0),
+        }))
+    }
+
+    /// The capacity of this pool's ordinary chunks, in bytes.
+    pub fn chunk_size(&self) -> usize {
+        self.0.chunk_size
+    }
+
+    /// Bytes of all chunks that are out: being written, leased, or both.
+    pub fn bytes_lent(&self) -> usize {
+        self.0.lent.get()
+    }
+
+    /// Chunks at rest in the pool.
+    pub fn chunks_free(&self) -> usize {
+        self.0.free.borrow().len()
+    }
+
+    /// An empty chunk of the pool's size.
+    ///
+    /// # Errors
+    /// If the limit is reached.
+    pub fn acquire(&self) -> Result<ChunkWriter, PoolExhausted> {
+        self.acquire_sized(self.0.chunk_size)
+    }
+
+    /// An empty chunk of at least `capacity` bytes. Chunks that are not of the pool's size are given
+    /// back to the allocator after use.
+    ///
+    /// # Errors
+    /// If the limit is reached.
+    pub fn acquire_sized(&self, capacity: usize) -> Result<ChunkWriter, PoolExhausted> {
+        let capacity = capacity
+            .max(self.0.chunk_size)
+            .next_multiple_of(CHUNK_ALIGN);
+        if self.0.lent.get().saturating_add(capacity) > self.0.limit {
+            return Err(PoolExhausted {
+                limit: self.0.limit,
+            });
+        }
+        let pooled = if capacity == self.0.chunk_size {
+            self.0.free.borrow_mut().pop()
+        } else {
+            None
+        };
+        let chunk = pooled.unwrap_or_else(|| SealedChunk::allocate(capacity));
+        let mut writer = self.adopt(chunk);
+        writer.committed = 0;
+        writer.taken = 0;
+        Ok(writer)
+    }
+
+    /// Takes over a chunk that another thread sealed; all its committed bytes, as one lease.
+    ///
+    /// This never fails: the memory is already there. It counts towards the limit from now on.
+    pub fn open(&self, chunk: SealedChunk) -> Lease {
+        let mut writer = self.adopt(chunk);
+        writer.take_committed()
+    }
+
+    /// Puts an idle chunk at rest, or frees it if enough are at rest already.
+    pub fn restock(&self, mut chunk: SealedChunk) {
+        if let Ok(mut free) = self.0.free.try_borrow_mut()
+            && chunk.capacity() == self.0.chunk_size
+            && free.len() < self.0.free_max
+        {
+            chunk.committed = 0;
+            chunk.taken = 0;
+            free.push(chunk);
+        }
+    }
+
+    fn adopt(&self, chunk: SealedChunk) -> ChunkWriter {
+        let chunk = ManuallyDrop::new(chunk);
+        let writer = ChunkWriter {
+            head: chunk.head,
+            committed: chunk.committed,
+            taken: chunk.taken,
+        };
+        let head = writer.head();
+        self.0.lent.set(self.0.lent.get() + head.capacity);
+        head.owners.set(1);
+        head.pool.set(Some(self.clone()));
+        writer
+    }
+
+    fn give_back(self, chunk: SealedChunk) {
+        self.0.lent.set(self.0.lent.get() - chunk.capacity());
+        self.restock(chunk);
+    }
+}
+
+impl fmt::Debug for ChunkPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkPool")
+            .field("chunk_size", &self.0.chunk_size)
+            .field("bytes_lent", &self.bytes_lent())
+            .field("limit", &self.0.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Drops one owner of a chunk; the last one sends the chunk back to its pool.
+fn release(head: NonNull<Head>) {
+    // SAFETY: the caller owned a share (`owners` counted it), so the head is alive.
+    let owners = unsafe { &head.as_ref().owners };
+    owners.set(owners.get() - 1);
+    if owners.get() == 0 {
+        let chunk = SealedChunk {
+            head,
+            committed: 0,
+            taken: 0,
+        };
+        match chunk.head().pool.take() {
+            Some(pool) => pool.give_back(chunk),
+            None => drop(chunk),
+        }
+    }
+}
+
+/// A chunk with exactly one owner and no ties to a thread. Dropping it frees the memory.
+pub struct SealedChunk {
+    head: NonNull<Head>,
+    committed: usize,
+    taken: usize,
+}
+
+// SAFETY: a sealed chunk is the only owner of its memory (`seal` and `try_seal` check `owners == 1`)
+// and holds no pool handle, so nothing of it is shared with the thread that it leaves.
+unsafe impl Send for SealedChunk {}
+
+impl SealedChunk {
+    fn layout(capacity: usize) -> Layout {
+        Layout::from_size_align(size_of::<Head>() + capacity, CHUNK_ALIGN)
+            .expect("capacity is bounded by the pool's limit, far below isize::MAX")
+    }
+
+    fn allocate(capacity: usize) -> Self {
+        let layout = Self::layout(capacity);
+        // SAFETY: the layout has a size above zero, since the head alone takes 64 bytes.
+        let Some(head) = NonNull::new(unsafe { alloc(layout) }.cast::<Head>()) else {
+            handle_alloc_error(layout)
+        };
+        let value = Head {
+            owners: Cell::new(0),
+            capacity,
+            pool: Cell::new(None),
+        };
+        // SAFETY: freshly allocated, large enough, and aligned for a head by `layout`.
+        unsafe { head.write(value) };
+        SealedChunk {
+            head,
+            committed: 0,
+            taken: 0,
+        }
+    }
+
+    /// A chunk of its own for a copy of a lease's bytes.
+    pub(crate) fn copy_of(lease: &Lease) -> Self {
+        let mut chunk = Self::allocate(lease.len().max(1).next_multiple_of(CHUNK_ALIGN));
+        let mut writer = ManuallyDrop::new(ChunkWriter {
+            head: chunk.head,
+            committed: 0,
+            taken: 0,
+        });
+        writer.append(lease);
+        chunk.committed = writer.committed;
+        chunk
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: a sealed chunk owns its allocation until it is dropped.
+        unsafe { self.head.as_ref() }
+    }
+
+    /// Bytes that the chunk can hold.
+    pub fn capacity(&self) -> usize {
+        self.head().capacity
+    }
+
+    /// Bytes that have been written and not yet taken out as a lease.
+    pub fn len(&self) -> usize {
+        self.committed - self.taken
+    }
+
+    /// Whether there is nothing to read in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Drop for SealedChunk {
+    fn drop(&mut self) {
+        let layout = Self::layout(self.head().capacity);
+        // SAFETY: sole owner, allocated by `allocate` with this same layout; the head's only field
+        // with a destructor, `pool`, is `None` in a sealed chunk.
+        unsafe { dealloc(self.head.as_ptr().cast(), layout) };
+    }
+}
+
+impl fmt::Debug for SealedChunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "SealedChunk({} of {} bytes)",
+            self.len(),
+            self.capacity()
+        )
+    }
+}
+
+/// The single writer of a chunk.
+pub struct ChunkWriter {
+    head: NonNull<Head>,
+    committed: usize,
+    taken: usize,
+}
+
+impl ChunkWriter {
+    fn head(&self) -> &Head {
+        // SAFETY: the writer owns a share of the chunk, so the head is alive.
+        unsafe { self.head.as_ref() }
+    }
+
+    fn base(&self) -> *mut u8 {
+        // SAFETY: the bytes follow the head in the same allocation.
+        unsafe { self.head.as_ptr().cast::<u8>().add(size_of::<Head>()) }
+    }
+
+    /// Bytes that the chunk can hold.
+    pub fn capacity(&self) -> usize {
+        self.head().capacity
+    }
+
+    /// Bytes that have been committed, whether taken or not.
+    pub fn len(&self) -> usize {
+        self.committed
+    }
+
+    /// Whether nothing has been committed.
+    pub fn is_empty(&self) -> bool {
+        self.committed == 0
+    }
+
+    /// Bytes that can still be appended.
+    pub fn spare(&self) -> usize {
+        self.capacity() - self.committed
+    }
+
+    /// Committed bytes that have not been taken yet.
+    pub fn untaken(&self) -> usize {
+        self.committed - self.taken
+    }
+
+    /// The free end of the chunk, for the kernel or the serialiser to fill. Nothing counts as written
+    /// until it is committed.
+    pub fn spare_mut(&mut self) -> &mut [MaybeUninit<u8>] {
+        let spare = self.spare();
+        // SAFETY: bytes from `committed` on belong to this writer alone, and `&mut self` makes this
+        // borrow the only one. Leases cover bytes below `committed` only.
+        unsafe { std::slice::from_raw_parts_mut(self.base().add(self.committed).cast(), spare) }
+    }
+
+    /// Commits `count` bytes of [`spare_mut`](Self::spare_mut).
+    ///
+    /// # Safety
+    /// - The first `count` bytes of the free end have been initialised, by Rust code or by the kernel.
+    ///
+    /// # Panics
+    /// If `count` is more than what is free.
+    pub unsafe fn commit(&mut self, count: usize) {
+        assert!(count <= self.spare(), "committed more bytes than there are");
+        self.committed += count;
+    }
+
+    /// Appends bytes. Returns `false`, with nothing written, if they do not fit.
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.spare_mut().get_mut(..bytes.len()) else {
+            return false;
+        };
+        room.write_copy_of_slice(bytes);
+        // SAFETY: exactly these bytes were just written.
+        unsafe { self.commit(bytes.len()) };
+        true
+    }
+
+    /// A lease on all committed bytes that have not been taken before.
+    ///
+    /// If nobody else holds the chunk and everything has been taken, the chunk starts over at its
+    /// first byte, which is likely to be in the cache.
+    pub fn take_committed(&mut self) -> Lease {
+        let lease = self.lease(self.taken, self.committed - self.taken);
+        self.taken = self.committed;
+        lease
+    }
+
+    /// A lease on the next `count` committed bytes that have not been taken before.
+    ///
+    /// # Panics
+    /// If fewer are there.
+    pub fn take(&mut self, count: usize) -> Lease {
+        assert!(count <= self.untaken());
+        let lease = self.lease(self.taken, count);
+        self.taken += count;
+        lease
+    }
+
+    /// The bytes that have been committed and not taken.
+    pub fn peek(&self) -> &[u8] {
+        // SAFETY: committed bytes are initialised and do not change.
+        unsafe { std::slice::from_raw_parts(self.base().add(self.taken), self.untaken()) }
+    }
+
+    /// Starts over at the first byte, if nobody else holds the chunk and everything has been taken.
+    /// Returns whether it did.
+    pub fn rewind(&mut self) -> bool {
+        let idle = self.head().owners.get() == 1 && self.untaken() == 0;
+        if idle {
+            self.committed = 0;
+            self.taken = 0;
+        }
+        idle
+    }
+
+    fn lease(&self, start: usize, len: usize) -> Lease {
+        let owners = &self.head().owners;
+        owners.set(owners.get() + 1);
+        Lease {
+            head: self.head,
+            start: start as u32,
+            len: len as u32,
+        }
+    }
+
+    /// Gives up the writer for a chunk that may cross to another thread. What has not been taken goes
+    /// with it.
+    ///
+    /// # Errors
+    /// The writer comes back if leases on the chunk are still around.
+    pub fn seal(self) -> Result<SealedChunk, ChunkWriter> {
+        if self.head().owners.get() != 1 {
+            return Err(self);
+        }
+        let this = ManuallyDrop::new(self);
+        if let Some(pool) = this.head().pool.take() {
+            pool.0.lent.set(pool.0.lent.get() - this.head().capacity);
+        }
+        Ok(SealedChunk {
+            head: this.head,
+            committed: this.committed,
+            taken: this.taken,
+        })
+    }
+}
+
+impl Drop for ChunkWriter {
+    fn drop(&mut self) {
+        release(self.head);
+    }
+}
+
+impl fmt::Debug for ChunkWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ChunkWriter({} of {} bytes)",
+            self.committed,
+            self.capacity()
+        )
+    }
+}
+
+/// A share of a chunk: a range of committed bytes that stays readable for as long as the lease lives.
+///
+/// Cloning a lease costs an increment; no bytes move.
+pub struct Lease {
+    head: NonNull<Head>,
+    start: u32,
+    len: u32,
+}
+
+impl Lease {
+    fn head(&self) -> &Head {
+        // SAFETY: the lease owns a share of the chunk, so the head is alive.
+        unsafe { self.head.as_ref() }
+    }
+
+    /// A lease on a part of this one.
+    ///
+    /// # Panics
+    /// If the part reaches outside.
+    pub fn slice(&self, start: usize, len: usize) -> Lease {
+        assert!(
+            start <= self.len() && len <= self.len() - start,
+            "slice outside of the lease"
+        );
+        let owners = &self.head().owners;
+        owners.set(owners.get() + 1);
+        Lease {
+            head: self.head,
+            start: self.start + start as u32,
+            len: len as u32,
+        }
+    }
+
+    /// Bytes of the whole chunk that this lease keeps in memory.
+    pub fn bytes_held(&self) -> usize {
+        self.head().capacity
+    }
+
+    /// Turns the last lease on a chunk into a sealed chunk with just this lease's bytes to read.
+    ///
+    /// # Errors
+    /// The lease comes back if it is not the only owner.
+    pub fn try_seal(self) -> Result<SealedChunk, Lease> {
+        if self.head().owners.get() != 1 {
+            return Err(self);
+        }
+        let this = ManuallyDrop::new(self);
+        if let Some(pool) = this.head().pool.take() {
+            pool.0.lent.set(pool.0.lent.get() - this.head().capacity);
+        }
+        let taken = this.start as usize;
+        Ok(SealedChunk {
+            head: this.head,
+            committed: taken + this.len as usize,
+            taken,
+        })
+    }
+}
+
+impl Deref for Lease {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: a lease covers committed bytes only: they are initialised, never written again
+        // while this share exists, and alive because of it.
+        unsafe {
+            let base = self.head.as_ptr().cast::<u8>().add(size_of::<Head>());
+            std::slice::from_raw_parts(base.add(self.start as usize), self.len as usize)
+        }
+    }
+}
+
+impl Clone for Lease {
+    fn clone(&self) -> Self {
+        self.slice(0, self.len())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        release(self.head);
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({} bytes at {})", self.len, self.start)
+    }
+}

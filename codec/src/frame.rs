@@ -1,0 +1,489 @@
+//! The frame: a 32-byte header, optional extensions, and a payload that is one rkyv archive.
+//!
+//! ```text
+//! offset  size  field
+//!      0     4  payload length in bytes
+//!      4     1  kind: 1 tell, 2 ask, 3 reply, 4 failure, 5 system
+//!      5     1  flags: none are defined on the wire, all bits are zero there
+//!      6     2  length of the extensions in bytes, a multiple of 16
+//!      8     4  target slot: worker in the upper 8 bits, index in the lower 24
+//!     12     4  target generation
+//!     16     8  message id (for a failure its code, for a system frame its operation)
+//!     24     8  correlation id of an ask, echoed by its reply or failure
+//!     32     .  extensions, then the payload, then zeros up to a multiple of 16
+//! ```
+//!
+//! All numbers are little-endian. Frames start at multiples of 16, so every payload is 16-aligned.
+
+use std::fmt;
+
+use crate::{
+    address::Slot,
+    chunk::Lease,
+    extension::{ExtensionError, Extensions},
+    message::MessageId,
+};
+
+/// Bytes of a header.
+pub const HEADER_LEN: usize = 32;
+
+/// Frames and payloads start at multiples of this, in bytes.
+pub const FRAME_ALIGN: usize = 16;
+
+/// The largest payload that a node takes unless it is told otherwise, in bytes.
+pub const DEFAULT_MAX_PAYLOAD: usize = 16 * 1024 * 1024;
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A message that wants no answer.
+    Tell = 1,
+    /// A message that wants exactly one reply or failure, with the same correlation id.
+    Ask = 2,
+    /// The answer to an ask.
+    Reply = 3,
+    /// What an ask ends in when there is no reply; the message id holds the code.
+    Failure = 4,
+    /// Between the two ends of a link; the message id holds the operation. Never reaches an actor.
+    System = 5,
+    /// A timer of the receiving actor; the correlation id names it. Never leaves its worker.
+    Timer = 6,
+}
+
+impl Kind {
+    /// Whether the payload is a message; the others have no payload.
+    pub fn carries_message(self) -> bool {
+        !matches!(self, Kind::Failure | Kind::System)
+    }
+
+    fn from_wire(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Kind::Tell,
+            2 => Kind::Ask,
+            3 => Kind::Reply,
+            4 => Kind::Failure,
+            5 => Kind::System,
+            _ => return None,
+        })
+    }
+}
+
+/// Set in memory, never on the wire: the payload came from another node, so it is validated before it
+/// is read, on whichever worker that is.
+const FLAG_FOREIGN: u8 = 0x80;
+
+/// The fixed part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of payload, without padding.
+    pub payload_len: u32,
+    /// What the frame is for.
+    pub kind: Kind,
+    pub(crate) flags: u8,
+    /// Bytes of extensions, a multiple of 16.
+    pub extension_len: u16,
+    /// Which actor of the node, or for a reply, a failure or a system frame which worker.
+    pub slot: Slot,
+    /// Which holder of that slot.
+    pub generation: u32,
+    /// Which message.
+    pub message: MessageId,
+    /// Which ask.
+    pub correlation: u64,
+}
+
+/// Why bytes are not a frame. All of these end the link that the bytes came from, because nothing
+/// after them can be trusted to be a frame boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// The kind is none that may come over a wire.
+    UnknownKind(u8),
+    /// Flag bits that this version does not define are set.
+    UnknownFlags(u8),
+    /// The payload is longer than this node accepts.
+    TooLarge {
+        /// What the header says, in bytes.
+        payload_len: u32,
+        /// What the node accepts, in bytes.
+        max: usize,
+    },
+    /// The length of the extensions is not a multiple of 16.
+    UnalignedExtensions(u16),
+    /// The extensions do not parse.
+    Extensions(ExtensionError),
+    /// The bytes end within a frame.
+    Truncated {
+        /// Bytes that the frame needs.
+        needed: usize,
+        /// Bytes that are there.
+        found: usize,
+    },
+    /// Padding bytes are not zero.
+    DirtyPadding,
+    /// A failure or a system frame has a payload.
+    UnexpectedPayload(Kind),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::UnknownKind(kind) => write!(f, "frame of unknown kind {kind}"),
+            FrameError::UnknownFlags(flags) => write!(f, "frame with unknown flags {flags:#04x}"),
+            FrameError::TooLarge { payload_len, max } => {
+                write!(
+                    f,
+                    "frame with a payload of {payload_len} bytes; this node takes {max}"
+                )
+            }
+            FrameError::UnalignedExtensions(len) => {
+                write!(f, "extensions of {len} bytes, not a multiple of 16")
+            }
+            FrameError::Extensions(error) => write!(f, "malformed extensions: {error}"),
+            FrameError::Truncated { needed, found } => {
+                write!(f, "frame of {needed} bytes cut off after {found}")
+            }
+            FrameError::UnexpectedPayload(kind) => write!(f, "{kind:?} frame with a payload"),
+            FrameError::DirtyPadding => write!(f, "frame with padding that is not zero"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+impl From<ExtensionError> for FrameError {
+    fn from(error: ExtensionError) -> Self {
+        FrameError::Extensions(error)
+    }
+}
+
+impl Header {
+    /// A header with the lengths still open; the frame writer fills them in.
+    pub fn new(
+        kind: Kind,
+        slot: Slot,
+        generation: u32,
+        message: MessageId,
+        correlation: u64,
+    ) -> Self {
+        Header {
+            payload_len: 0,
+            kind,
+            flags: 0,
+            extension_len: 0,
+            slot,
+            generation,
+            message,
+            correlation,
+        }
+    }
+
+    /// Bytes of the whole frame: header, extensions, payload, padding.
+    pub fn frame_len(&self) -> usize {
+        self.payload_start() + padded(self.payload_len as usize)
+    }
+
+    /// Where the payload starts, counted from the start of the frame.
+    pub fn payload_start(&self) -> usize {
+        HEADER_LEN + self.extension_len as usize
+    }
+
+    /// Whether the payload came from another node.
+    pub fn is_foreign(&self) -> bool {
+        self.flags & FLAG_FOREIGN != 0
+    }
+
+    pub(crate) fn set_foreign(&mut self, foreign: bool) {
+        self.flags = if foreign { FLAG_FOREIGN } else { 0 };
+    }
+
+    /// The 32 bytes that go over a wire.
+    pub fn to_wire(&self) -> [u8; HEADER_LEN] {
+        Header { flags: 0, ..*self }.to_bytes()
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[0..4].copy_from_slice(&self.payload_len.to_le_bytes());
+        bytes[4] = self.kind as u8;
+        bytes[5] = self.flags;
+        bytes[6..8].copy_from_slice(&self.extension_len.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.slot.bits().to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.message.bits().to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.correlation.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header that came over a wire.
+    ///
+    /// # Errors
+    /// If it is malformed, or says more than `max_payload` bytes.
+    pub fn from_wire(bytes: &[u8; HEADER_LEN], max_payload: usize) -> Result<Self, FrameError> {
+        let kind = Kind::from_wire(bytes[4]).ok_or(FrameError::UnknownKind(bytes[4]))?;
+        if bytes[5] != 0 {
+            return Err(FrameError::UnknownFlags(bytes[5]));
+        }
+        let header = Self::with_kind(bytes, kind);
+        if header.payload_len as usize > max_payload {
+            let payload_len = header.payload_len;
+            return Err(FrameError::TooLarge {
+                payload_len,
+                max: max_payload,
+            });
+        }
+        if !(header.extension_len as usize).is_multiple_of(FRAME_ALIGN) {
+            return Err(FrameError::UnalignedExtensions(header.extension_len));
+        }
+        if !kind.carries_message() && header.payload_len > 0 {
+            return Err(FrameError::UnexpectedPayload(kind));
+        }
+        Ok(Header {
+            flags: FLAG_FOREIGN,
+            ..header
+        })
+    }
+
+    /// Reads a header that the codec of this process wrote.
+    #[inline]
+    fn from_own(bytes: &[u8; HEADER_LEN]) -> Self {
+        let kind = match bytes[4] {
+            1 => Kind::Tell,
+            2 => Kind::Ask,
+            3 => Kind::Reply,
+            4 => Kind::Failure,
+            6 => Kind::Timer,
+            _ => Kind::System,
+        };
+        Header {
+            flags: bytes[5],
+            ..Self::with_kind(bytes, kind)
+        }
+    }
+
+    #[inline]
+    fn with_kind(bytes: &[u8; HEADER_LEN], kind: Kind) -> Self {
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        Header {
+            payload_len: u32_at(0),
+            kind,
+            flags: 0,
+            extension_len: u16::from_le_bytes([bytes[6], bytes[7]]),
+            slot: Slot::from_bits(u32_at(8)),
+            generation: u32_at(12),
+            message: MessageId::from_bits(u64_at(16)),
+            correlation: u64_at(24),
+        }
+    }
+}
+
+/// `len` rounded up to a multiple of 16.
+pub const fn padded(len: usize) -> usize {
+    len.next_multiple_of(FRAME_ALIGN)
+}
+
+/// One frame in memory: its header, and a lease on its extensions and payload.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    header: Header,
+    /// Extensions, then the payload with its padding.
+    body: Lease,
+}
+
+impl Frame {
+    pub(crate) fn new(header: Header, body: Lease) -> Self {
+        debug_assert_eq!(body.len() + HEADER_LEN, header.frame_len());
+        Frame { header, body }
+    }
+
+    /// The fixed part.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The archive.
+    pub fn payload(&self) -> &[u8] {
+        let start = self.header.extension_len as usize;
+        &self.body[start..start + self.header.payload_len as usize]
+    }
+
+    /// A share of just the payload's bytes.
+    pub fn payload_lease(&self) -> Lease {
+        self.body.slice(
+            self.header.extension_len as usize,
+            self.header.payload_len as usize,
+        )
+    }
+
+    /// What the extensions say.
+    ///
+    /// # Errors
+    /// If they are malformed: that cannot happen for frames that came through a [`FrameReader`].
+    pub fn extensions(&self) -> Result<Extensions, ExtensionError> {
+        if self.header.extension_len == 0 {
+            return Ok(Extensions::default());
+        }
+        Extensions::parse(&self.body[..self.header.extension_len as usize])
+    }
+
+    /// Whether the payload may be read without validation: this process wrote it.
+    pub fn trusted(&self) -> bool {
+        !self.header.is_foreign()
+    }
+
+    /// Bytes of memory that the frame keeps from being used again, at most.
+    pub fn bytes_held(&self) -> usize {
+        self.body.bytes_held()
+    }
+
+    /// The same message on its way to somewhere else, with new fixed parts and no extensions.
+    pub fn readdressed(self, header: Header) -> Frame {
+        let Header {
+            payload_len,
+            message,
+            ..
+        } = self.header;
+        let body = if self.header.extension_len == 0 {
+            self.body
+        } else {
+            let start = self.header.extension_len as usize;
+            self.body.slice(start, self.body.len() - start)
+        };
+        let mut header = Header {
+            payload_len,
+            message,
+            extension_len: 0,
+            ..header
+        };
+        header.set_foreign(self.header.is_foreign());
+        Frame { header, body }
+    }
+
+    /// The archive and the zeros behind it.
+    pub(crate) fn padded_payload(&self) -> &[u8] {
+        &self.body[self.header.extension_len as usize..]
+    }
+
+    pub(crate) fn into_parts(self) -> (Header, Lease) {
+        (self.header, self.body)
+    }
+}
+
+/// Walks the frames of a lease from front to back.
+#[derive(Debug)]
+pub struct FrameReader {
+    bytes: Lease,
+    at: usize,
+    origin: Origin,
+}
+
+/// Who wrote the bytes that a reader walks.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// The codec of this process: an outbox wrote them.
+    Own,
+    /// Anybody.
+    Foreign { max_payload: usize },
+}
+
+impl FrameReader {
+    /// A reader of bytes from outside, which start at a multiple of 16 in memory. Frames with more
+    /// than `max_payload` bytes of payload are refused.
+    pub fn foreign(bytes: Lease, max_payload: usize) -> Self {
+        FrameReader {
+            bytes,
+            at: 0,
+            origin: Origin::Foreign { max_payload },
+        }
+    }
+
+    /// A reader of what an outbox wrote.
+    pub(crate) fn own(bytes: Lease) -> Self {
+        FrameReader {
+            bytes,
+            at: 0,
+            origin: Origin::Own,
+        }
+    }
+
+    /// Bytes that have not been read yet.
+    pub fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    /// The next frame, or `None` at the end of the bytes.
+    ///
+    /// # Errors
+    /// If what follows is not a whole, well-formed frame. The reader does not move then.
+    #[inline]
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        let rest = &self.bytes[self.at..];
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let truncated = |needed| FrameError::Truncated {
+            needed,
+            found: rest.len(),
+        };
+        let head = rest
+            .first_chunk::<HEADER_LEN>()
+            .ok_or(truncated(HEADER_LEN))?;
+        let header = match self.origin {
+            Origin::Own => Header::from_own(head),
+            Origin::Foreign { max_payload } => Header::from_wire(head, max_payload)?,
+        };
+        let frame_len = header.frame_len();
+        let frame = rest.get(..frame_len).ok_or(truncated(frame_len))?;
+        if matches!(self.origin, Origin::Foreign { .. }) {
+            let payload_end = header.payload_start() + header.payload_len as usize;
+            if frame[payload_end..].iter().any(|byte| *byte != 0) {
+                return Err(FrameError::DirtyPadding);
+            }
+            if header.extension_len > 0 {
+                Extensions::parse(&frame[HEADER_LEN..header.payload_start()])?;
+            }
+        }
+        let body = self
+            .bytes
+            .slice(self.at + HEADER_LEN, frame_len - HEADER_LEN);
+        self.at += frame_len;
+        Ok(Some(Frame::new(header, body)))
+    }
+}
+
+/// What stands at the front of a stream of frames that arrives piece by piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// Bytes at the front that are whole frames.
+    pub complete: usize,
+    /// Bytes that the frame behind them takes in all, as far as it is known: at least a header.
+    pub next_frame: usize,
+}
+
+/// Finds out how much of `bytes` is whole frames, by their headers alone.
+///
+/// # Errors
+/// If a header is malformed.
+pub fn scan(bytes: &[u8], max_payload: usize) -> Result<Prefix, FrameError> {
+    let mut complete = 0;
+    loop {
+        let rest = &bytes[complete..];
+        let Some(head) = rest.first_chunk::<HEADER_LEN>() else {
+            return Ok(Prefix {
+                complete,
+                next_frame: HEADER_LEN,
+            });
+        };
+        let frame_len = Header::from_wire(head, max_payload)?.frame_len();
+        if rest.len() < frame_len {
+            return Ok(Prefix {
+                complete,
+                next_frame: frame_len,
+            });
+        }
+        complete += frame_len;
+    }
+}

@@ -1,0 +1,23 @@
+//! Frames, chunks, message identity and the handshake of [annulus](https://docs.rs/annulus).
+//!
+//! A message becomes bytes once, when it is sent, and stays the same bytes until it has been handled.
+//! This crate holds what those bytes are and how they are written and read. It does no I/O, reads no
+//! clock and draws no randomness.
+//!
+//! From the bottom up: [`chunk`] is the memory, [`frame`] what lies in it, [`message`] what a frame is
+//! about, [`archive`] how a message gets into a frame and is read there, [`passing`] which messages do
+//! so, [`outbox`] what waits for a destination, and [`handshake`] how two nodes get to trust a
+//! connection.
+
+pub mod address;
+pub mod archive;
+pub mod chunk;
+pub mod extension;
+pub mod frame;
+//HS pub mod handshake;
+pub mod hash;
+pub mod message;
+pub mod outbox;
+pub mod passing;
+
+pub use rkyv;

@@ -1,0 +1,235 @@
+//! What a message is: its identity, the shape of its archive, and how it passes to its receiver.
+
+use std::fmt;
+
+use crate::{
+    hash::{fold32, hash64, join64},
+    passing::{ByArchive, Passing},
+};
+
+/// The 64-bit identity of a message type.
+///
+/// The upper half is a hash of the message's name, the lower half a hash of the shape of its archive.
+/// Two nodes mean the same message exactly if the two halves agree. If only the names agree, they were
+/// built from different versions of the type, and the receiver answers `Incompatible`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(u64);
+
+impl MessageId {
+    /// The identity of a message with this name and this [`Layout::LAYOUT`].
+    pub const fn new(name: &str, layout: u64) -> Self {
+        MessageId((fold32(hash64(name.as_bytes())) as u64) << 32 | fold32(layout) as u64)
+    }
+
+    /// The identity as it stands in a frame.
+    pub const fn from_bits(bits: u64) -> Self {
+        MessageId(bits)
+    }
+
+    /// The bits that go into a frame.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The half that comes from the name.
+    pub const fn name_hash(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The half that comes from the archive's shape.
+    pub const fn layout_hash(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether both are versions of the message of one name.
+    pub const fn same_name(self, other: Self) -> bool {
+        self.name_hash() == other.name_hash()
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-{:08x}", self.name_hash(), self.layout_hash())
+    }
+}
+
+/// A type that may be sent: `#[message]` implements this.
+///
+/// # Safety
+/// - `ID` is what [`MessageId::new`] makes of `NAME` and the type's [`Layout::LAYOUT`] (of `NAME` and
+///   any constant for messages that pass by value). Frames that this process wrote are read as the
+///   type that their id names, without a check.
+pub unsafe trait Message: Sized + 'static {
+    /// The name that the identity comes from: by default the path of the type in its crate.
+    const NAME: &'static str;
+    /// The identity in frames.
+    const ID: MessageId;
+    /// What an ask with this message is answered with.
+    type Reply: Message;
+    /// How the message gets to its receiver: as an archive, or by value within the process.
+    type Passing: Passing<Self>;
+}
+
+// SAFETY: the identity is made as the contract says.
+unsafe impl Message for () {
+    const NAME: &'static str = "()";
+    const ID: MessageId = MessageId::new(Self::NAME, <() as Layout>::LAYOUT);
+    type Reply = ();
+    type Passing = ByArchive;
+}
+
+// SAFETY: the name is that of the two parts, and the layout that of the whole.
+unsafe impl<T: Message + Layout, E: Layout + 'static> Message for Result<T, E>
+where
+    ByArchive: Passing<Self>,
+{
+    const NAME: &'static str = "Result";
+    const ID: MessageId = MessageId::new(T::NAME, Self::LAYOUT);
+    type Reply = ();
+    type Passing = ByArchive;
+}
+
+/// A type that may be a part of a message that goes over the wire: `#[message]` and `#[wire]`
+/// implement this for structs and enums whose fields have it too.
+///
+/// What has no fixed shape, or cannot be checked cheaply and safely when it comes from a stranger, has
+/// no implementation: shared pointers, hash maps, `usize`, sequences of zero-sized elements.
+///
+/// # Safety
+/// - Two types with the same `LAYOUT` have archives that are valid for exactly the same bytes and mean
+///   the same thing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a part of a message",
+    label = "this type has no fixed layout on the wire",
+    note = "mark your own structs and enums with `#[wire]`",
+    note = "use a BTreeMap or a sorted Vec for a HashMap, u64 for usize, and a plain value for Rc or Arc"
+)]
+pub unsafe trait Layout {
+    /// A hash of the shape of the archive: the kinds, names and order of its parts.
+    const LAYOUT: u64;
+}
+
+macro_rules! plain_layout {
+    ($($type:ty => $tag:literal),* $(,)?) => {
+        // SAFETY: each type has a tag of its own.
+        $(unsafe impl Layout for $type { const LAYOUT: u64 = hash64($tag.as_bytes()); })*
+    };
+}
+
+plain_layout! {
+    () => "unit", bool => "bool", char => "char",
+    u8 => "u8", u16 => "u16", u32 => "u32", u64 => "u64", u128 => "u128",
+    i8 => "i8", i16 => "i16", i32 => "i32", i64 => "i64", i128 => "i128",
+    f32 => "f32", f64 => "f64",
+    String => "string", std::time::Duration => "duration",
+    std::net::Ipv4Addr => "ipv4", std::net::Ipv6Addr => "ipv6", std::net::IpAddr => "ip",
+    std::net::SocketAddrV4 => "socket-v4", std::net::SocketAddrV6 => "socket-v6",
+    std::net::SocketAddr => "socket",
+}
+
+/// Refuses elements that take no room: an archive of a few bytes could claim billions of them.
+const fn sequence<T: rkyv::Archive + Layout>(tag: &str) -> u64 {
+    assert!(
+        size_of::<T::Archived>() != 0,
+        "a sequence of zero-sized elements cannot be a part of a message: send their count instead"
+    );
+    join64(hash64(tag.as_bytes()), T::LAYOUT)
+}
+
+// SAFETY (all of the below): the tag names the container, and the parts' layouts are joined to it in
+// order, so equal hashes mean equal containers of equal parts.
+
+// SAFETY: see above.
+unsafe impl<T: Layout + rkyv::Archive> Layout for Vec<T> {
+    const LAYOUT: u64 = sequence::<T>("vec");
+}
+
+// SAFETY: see above.
+unsafe impl<T: Layout + rkyv::Archive> Layout for std::collections::BTreeSet<T> {
+    const LAYOUT: u64 = sequence::<T>("btree-set");
+}
+
+// SAFETY: see above.
+unsafe impl<K: Layout + rkyv::Archive, V: Layout> Layout for std::collections::BTreeMap<K, V> {
+    const LAYOUT: u64 = join64(sequence::<K>("btree-map"), V::LAYOUT);
+}
+
+// SAFETY: see above.
+unsafe impl<T: Layout, const N: usize> Layout for [T; N] {
+    const LAYOUT: u64 = join64(join64(hash64(b"array"), N as u64), T::LAYOUT);
+}
+
+// SAFETY: see above.
+unsafe impl<T: Layout> Layout for Box<T> {
+    const LAYOUT: u64 = join64(hash64(b"box"), T::LAYOUT);
+}
+
+// SAFETY: see above.
+unsafe impl<T: Layout> Layout for Option<T> {
+    const LAYOUT: u64 = join64(hash64(b"option"), T::LAYOUT);
+}
+
+// SAFETY: see above.
+unsafe impl<T: Layout, E: Layout> Layout for Result<T, E> {
+    const LAYOUT: u64 = join64(join64(hash64(b"result"), T::LAYOUT), E::LAYOUT);
+}
+
+// SAFETY: see above.
+unsafe impl<T: ?Sized> Layout for std::marker::PhantomData<T> {
+    const LAYOUT: u64 = hash64(b"phantom");
+}
+
+macro_rules! tuple_layout {
+    ($($part:ident)+) => {
+        // SAFETY: see above.
+        unsafe impl<$($part: Layout),+> Layout for ($($part,)+) {
+            const LAYOUT: u64 = {
+                let mut layout = hash64(b"tuple");
+                $(layout = join64(layout, $part::LAYOUT);)+
+                layout
+            };
+        }
+    };
+}
+
+tuple_layout!(A);
+tuple_layout!(A B);
+tuple_layout!(A B C);
+tuple_layout!(A B C D);
+tuple_layout!(A B C D E);
+tuple_layout!(A B C D E F);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_has_a_name_half_and_a_layout_half() {
+        let one = MessageId::new("echo.Say", 1);
+        let two = MessageId::new("echo.Say", 2);
+        assert!(one.same_name(two) && one != two);
+        assert!(!one.same_name(MessageId::new("echo.Said", 1)));
+        assert_eq!(MessageId::from_bits(one.bits()), one);
+    }
+
+    #[test]
+    fn layouts_tell_shapes_apart() {
+        let layouts = [
+            u8::LAYOUT,
+            bool::LAYOUT,
+            <Vec<u8>>::LAYOUT,
+            String::LAYOUT,
+            <Option<u8>>::LAYOUT,
+            <(u8, u16)>::LAYOUT,
+            <(u16, u8)>::LAYOUT,
+            <[u8; 2]>::LAYOUT,
+            <[u8; 3]>::LAYOUT,
+            <Box<u8>>::LAYOUT,
+            <Result<u8, u16>>::LAYOUT,
+            <Result<u16, u8>>::LAYOUT,
+        ];
+        for (index, one) in layouts.iter().enumerate() {
+            assert!(layouts[index + 1..].iter().all(|other| other != one));
+        }
+    }
+}

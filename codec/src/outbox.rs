@@ -1,0 +1,459 @@
+//! The outbox: what one worker has for one destination and has not handed over yet.
+//!
+//! A destination is the worker itself, another worker of the node, or a link to another node. All
+//! three are fed by the same code: messages are archived one behind the other at the end of the open
+//! chunk. They differ in what happens to a frame that is passed on as it is, and to local values.
+
+use std::{any::Any, collections::VecDeque, fmt};
+
+use rkyv::ser::allocator::Arena;
+
+use crate::{
+    archive::{Archivable, WriteError, write_frame},
+    chunk::{ChunkPool, ChunkWriter, Lease, PoolExhausted, SealedChunk},
+    extension::Extensions,
+    frame::{Frame, FrameReader, HEADER_LEN, Header},
+    message::Message,
+    passing::Envelope,
+};
+
+/// Where an outbox leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The worker that owns the outbox.
+    Here,
+    /// Another worker of the node: chunks change their owner.
+    Worker,
+    /// Another node: bytes go into a socket.
+    Node,
+}
+
+/// The bounds of an outbox.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Bytes that may wait in it; beyond that messages are refused.
+    pub bytes: usize,
+    /// The largest payload, in bytes.
+    pub max_payload: usize,
+    /// Payloads of at least this many bytes are passed on by reference instead of being copied.
+    pub by_reference_from: usize,
+}
+
+/// Why a message did not get into an outbox. The outbox is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushError {
+    /// As many bytes wait as may. Try again when some have left.
+    Full,
+    /// The payload is larger than this many bytes.
+    TooLarge {
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The worker's message memory is used up. Try again when leases have been dropped.
+    NoMemory(PoolExhausted),
+    /// The message's own serialisation failed.
+    Unserializable,
+    /// The message passes by value and cannot go to another node.
+    LocalOnly,
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PushError::Full => write!(f, "the queue to the receiver is full"),
+            PushError::TooLarge { max } => write!(f, "the message is larger than {max} bytes"),
+            PushError::NoMemory(error) => error.fmt(f),
+            PushError::Unserializable => write!(f, "the message cannot be serialised"),
+            PushError::LocalOnly => write!(f, "a local message cannot go to another node"),
+        }
+    }
+}
+
+impl std::error::Error for PushError {}
+
+impl From<PoolExhausted> for PushError {
+    fn from(error: PoolExhausted) -> Self {
+        PushError::NoMemory(error)
+    }
+}
+
+/// What comes out of an outbox, in order, for its own worker.
+#[derive(Debug)]
+pub enum Parcel {
+    /// Frames, back to back.
+    Frames(FrameReader),
+    /// One frame or value.
+    Single(Envelope),
+}
+
+/// What crosses from one worker to another; [`open`](Self::open) it there.
+#[derive(Debug)]
+pub struct Crossing(Load);
+
+#[derive(Debug)]
+enum Load {
+    /// Whole frames, back to back.
+    Frames(SealedChunk),
+    /// One large frame: its body fills the chunk.
+    Frame(Header, SealedChunk),
+    /// A message that passes by value.
+    Value(Header, Box<dyn Any + Send>),
+}
+
+impl Crossing {
+    /// Takes it over on the receiving worker. Its memory counts towards `pool` from now on.
+    pub fn open(self, pool: &ChunkPool) -> Parcel {
+        match self.0 {
+            Load::Frames(chunk) => Parcel::Frames(FrameReader::own(pool.open(chunk))),
+            Load::Frame(header, chunk) => {
+                Parcel::Single(Envelope::Frame(Frame::new(header, pool.open(chunk))))
+            }
+            Load::Value(header, value) => Parcel::Single(Envelope::Value(header, value)),
+        }
+    }
+}
+
+/// What waits before the open chunk.
+#[derive(Debug)]
+enum Waiting {
+    Bytes(Lease),
+    Single(Envelope),
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        match self {
+            Waiting::Bytes(bytes) => bytes.len(),
+            Waiting::Single(envelope) => HEADER_LEN + envelope.payload_len(),
+        }
+    }
+}
+
+/// See the [module](self).
+pub struct Outbox {
+    destination: Destination,
+    limits: OutboxLimits,
+    pool: ChunkPool,
+    arena: Arena,
+    /// Before `open` in order.
+    queue: VecDeque<Waiting>,
+    queued_bytes: usize,
+    open: Option<ChunkWriter>,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    pub fn new(destination: Destination, limits: OutboxLimits, pool: ChunkPool) -> Self {
+        Outbox {
+            destination,
+            limits,
+            pool,
+            arena: Arena::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            open: None,
+        }
+    }
+
+    /// Whether nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.open.as_ref().is_none_or(|open| open.untaken() == 0)
+    }
+
+    /// Bytes that wait.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.queued_bytes + self.open.as_ref().map_or(0, ChunkWriter::untaken)
+    }
+
+    /// Whether messages are refused until something has left.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= self.limits.bytes
+    }
+
+    /// Archives a message at the end.
+    ///
+    /// # Errors
+    /// If it is not taken; see [`PushError`].
+    #[inline]
+    pub fn push_message<M: Archivable>(
+        &mut self,
+        header: Header,
+        extensions: &Extensions,
+        message: &M,
+    ) -> Result<(), PushError> {
+        if self.is_full() {
+            return Err(PushError::Full);
+        }
+        self.push_unlimited(header, extensions, message)
+    }
+
+    /// As [`push_message`](Self::push_message), but past the limit of waiting bytes. For answers:
+    /// their number is bounded by the asks that they answer.
+    pub fn push_unlimited<M: Archivable>(
+        &mut self,
+        header: Header,
+        extensions: &Extensions,
+        message: &M,
+    ) -> Result<(), PushError> {
+        let max_payload = self.limits.max_payload;
+        let mut needed = HEADER_LEN;
+        if let Some(open) = &mut self.open {
+            match write_frame(
+                open,
+                &mut self.arena,
+                header,
+                extensions,
+                message,
+                max_payload,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(WriteError::NoRoom { needed: more }) => needed = more,
+                Err(error) => return Err(final_error(error)),
+            }
+        }
+        // A size that keeps growing ends at `max_payload`, where the writer says `TooLarge`.
+        loop {
+            let mut fresh = self.pool.acquire_sized(needed)?;
+            match write_frame(
+                &mut fresh,
+                &mut self.arena,
+                header,
+                extensions,
+                message,
+                max_payload,
+            ) {
+                Ok(_) => {
+                    self.retire_open();
+                    self.open = Some(fresh);
+                    return Ok(());
+                }
+                Err(WriteError::NoRoom { needed: more }) => {
+                    needed = more.max(fresh.capacity() + 1).next_multiple_of(4096);
+                }
+                Err(error) => return Err(final_error(error)),
+            }
+        }
+    }
+
+    /// Passes a frame on as it is: by reference if it is large, copied behind the others if it is
+    /// small. Frames are not refused for want of room, since most of them are answers.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn push_frame(&mut self, frame: Frame) -> Result<(), PushError> {
+        let by_reference = frame.header().payload_len as usize >= self.limits.by_reference_from;
+        if by_reference && self.destination == Destination::Here {
+            self.push_single(Envelope::Frame(frame));
+            return Ok(());
+        }
+        let foreign = !frame.trusted();
+        let (mut header, body) = frame.into_parts();
+        // On the wire no flags are set: whoever receives it there knows that it is foreign.
+        header.set_foreign(foreign && self.destination != Destination::Node);
+        if !by_reference {
+            return self.append(&[&header.to_bytes(), &body]);
+        }
+        if self.destination == Destination::Node {
+            self.append(&[&header.to_bytes()])?;
+            self.take_open();
+            self.push_bytes(body);
+            return Ok(());
+        }
+        self.push_single(Envelope::Frame(Frame::new(header, body)));
+        Ok(())
+    }
+
+    /// Queues a message that passes by value.
+    ///
+    /// # Errors
+    /// The message comes back if the destination is another node.
+    pub fn push_value<M: Message + Send>(
+        &mut self,
+        header: Header,
+        message: M,
+    ) -> Result<(), (M, PushError)> {
+        if self.destination == Destination::Node {
+            return Err((message, PushError::LocalOnly));
+        }
+        if self.is_full() {
+            return Err((message, PushError::Full));
+        }
+        self.push_single(Envelope::Value(header, Box::new(message)));
+        Ok(())
+    }
+
+    /// Queues a frame that consists of a header alone: a failure, or a system frame.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn push_header(&mut self, header: Header) -> Result<(), PushError> {
+        debug_assert!(!header.kind.carries_message());
+        let header = Header {
+            payload_len: 0,
+            extension_len: 0,
+            ..header
+        };
+        self.append(&[&header.to_bytes()])
+    }
+
+    /// Passes a frame on to another worker with extensions that say where it came from.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn push_relayed(
+        &mut self,
+        frame: &Frame,
+        extensions: &Extensions,
+    ) -> Result<(), PushError> {
+        let mut header = *frame.header();
+        header.set_foreign(!frame.trusted());
+        header.extension_len = extensions.encoded_len() as u16;
+        let mut encoded = Vec::with_capacity(extensions.encoded_len());
+        extensions.encode(&mut encoded);
+        let padding = frame.padded_payload();
+        self.append(&[&header.to_bytes(), &encoded, padding])
+    }
+
+    /// The oldest parcel, for the worker itself. The open chunk goes on being written behind what is
+    /// taken out of it.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Parcel> {
+        debug_assert!(self.destination == Destination::Here);
+        Some(match self.pop_waiting()? {
+            Waiting::Bytes(bytes) => Parcel::Frames(FrameReader::own(bytes)),
+            Waiting::Single(envelope) => Parcel::Single(envelope),
+        })
+    }
+
+    /// The next bytes of the stream to another node.
+    pub fn pop_bytes(&mut self) -> Option<Lease> {
+        debug_assert!(self.destination == Destination::Node);
+        match self.pop_waiting()? {
+            Waiting::Bytes(bytes) => Some(bytes),
+            Waiting::Single(_) => unreachable!("an outbox to a node queues bytes only"),
+        }
+    }
+
+    #[inline]
+    fn pop_waiting(&mut self) -> Option<Waiting> {
+        if let Some(waiting) = self.queue.pop_front() {
+            self.queued_bytes -= waiting.bytes();
+            return Some(waiting);
+        }
+        let open = self.open.as_mut()?;
+        if open.untaken() == 0 {
+            return None;
+        }
+        Some(Waiting::Bytes(open.take_committed()))
+    }
+
+    /// Lets the open chunk start over at its first byte, if everything in it has been read.
+    #[inline]
+    pub fn rewind(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.rewind();
+        }
+    }
+
+    /// The oldest parcel, in the form that may cross to another worker. The open chunk goes with it.
+    pub fn pop_crossing(&mut self) -> Option<Crossing> {
+        debug_assert!(self.destination == Destination::Worker);
+        if self.queue.is_empty() {
+            self.retire_open();
+        }
+        let waiting = self.queue.pop_front()?;
+        self.queued_bytes -= waiting.bytes();
+        Some(Crossing(match waiting {
+            Waiting::Bytes(lease) => Load::Frames(sole(lease)),
+            Waiting::Single(Envelope::Frame(frame)) => {
+                let (header, body) = frame.into_parts();
+                Load::Frame(header, sole(body))
+            }
+            Waiting::Single(Envelope::Value(header, value)) => Load::Value(header, value),
+        }))
+    }
+
+    /// Everything that waits is dropped.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.queued_bytes = 0;
+        self.open = None;
+    }
+
+    fn push_single(&mut self, envelope: Envelope) {
+        self.take_open();
+        let waiting = Waiting::Single(envelope);
+        self.queued_bytes += waiting.bytes();
+        self.queue.push_back(waiting);
+    }
+
+    fn push_bytes(&mut self, bytes: Lease) {
+        self.queued_bytes += bytes.len();
+        self.queue.push_back(Waiting::Bytes(bytes));
+    }
+
+    /// Queues what the open chunk holds. For a worker the chunk is closed, since it has to leave
+    /// whole; for the others it stays open.
+    fn take_open(&mut self) {
+        if self.destination == Destination::Worker {
+            self.retire_open();
+        } else if let Some(open) = &mut self.open
+            && open.untaken() > 0
+        {
+            let bytes = open.take_committed();
+            self.push_bytes(bytes);
+        }
+    }
+
+    fn retire_open(&mut self) {
+        if let Some(mut open) = self.open.take()
+            && open.untaken() > 0
+        {
+            let bytes = open.take_committed();
+            drop(open);
+            self.push_bytes(bytes);
+        }
+    }
+
+    /// Appends the pieces of one frame.
+    fn append(&mut self, pieces: &[&[u8]]) -> Result<(), PushError> {
+        let needed = pieces.iter().map(|piece| piece.len()).sum();
+        if self.open.as_ref().is_none_or(|open| open.spare() < needed) {
+            let fresh = self.pool.acquire_sized(needed)?;
+            self.retire_open();
+            self.open = Some(fresh);
+        }
+        let open = self
+            .open
+            .as_mut()
+            .expect("there is an open chunk: it was just made sure of");
+        for piece in pieces {
+            let fits = open.append(piece);
+            debug_assert!(fits);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox({:?}, {} bytes)", self.destination, self.bytes())
+    }
+}
+
+/// The lease's bytes in a chunk with a single owner: their own if it can be had, a copy if not.
+fn sole(lease: Lease) -> SealedChunk {
+    lease
+        .try_seal()
+        .unwrap_or_else(|shared| SealedChunk::copy_of(&shared))
+}
+
+fn final_error(error: WriteError) -> PushError {
+    match error {
+        WriteError::TooLarge { max } => PushError::TooLarge { max },
+        WriteError::Unserializable | WriteError::NoRoom { .. } => PushError::Unserializable,
+    }
+}

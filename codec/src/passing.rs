@@ -1,0 +1,153 @@
+//! How a message gets from its sender to its receiver: as an archive, or by value.
+
+use std::any::Any;
+
+use crate::{
+    archive::{AccessError, Archivable, Archived},
+    extension::Extensions,
+    frame::{Frame, Header},
+    message::Message,
+    outbox::{Outbox, PushError},
+};
+
+/// What a worker takes in: a frame, or a message that passes by value, with the same header.
+#[derive(Debug)]
+pub enum Envelope {
+    /// A frame in a chunk.
+    Frame(Frame),
+    /// A local message, moved.
+    Value(Header, Box<dyn Any + Send>),
+}
+
+impl Envelope {
+    /// The fixed part.
+    pub fn header(&self) -> &Header {
+        match self {
+            Envelope::Frame(frame) => frame.header(),
+            Envelope::Value(header, _) => header,
+        }
+    }
+
+    /// Bytes of memory that the envelope keeps, at most, for accounting.
+    pub fn payload_len(&self) -> usize {
+        self.header().payload_len as usize
+    }
+}
+
+/// A way of passing messages of type `M`. There are two: [`ByArchive`] and [`ByValue`].
+pub trait Passing<M: Message> {
+    /// What the receiver's `Msg<M>` derefs to.
+    type View: ?Sized;
+    /// What the receiver's `Msg<M>` holds.
+    type Carrier: 'static;
+    /// Whether the message can go to another node.
+    const CROSSES_NODES: bool;
+
+    /// Puts the message into an outbox.
+    ///
+    /// # Errors
+    /// The message comes back with the reason; the outbox is as it was.
+    fn pack(
+        message: M,
+        header: Header,
+        extensions: &Extensions,
+        outbox: &mut Outbox,
+    ) -> Result<(), (M, PushError)>;
+
+    /// Opens an envelope as this message.
+    ///
+    /// # Errors
+    /// If it is another message, or foreign and not valid.
+    fn open(envelope: Envelope) -> Result<Self::Carrier, AccessError>;
+
+    /// Puts a received message into an outbox as it is, under a new header.
+    ///
+    /// # Errors
+    /// If there is no room.
+    fn forward(
+        carrier: Self::Carrier,
+        header: Header,
+        outbox: &mut Outbox,
+    ) -> Result<(), PushError>;
+
+    /// Looks into a received message.
+    fn view(carrier: &Self::Carrier) -> &Self::View;
+}
+
+/// The message becomes bytes once, when it is sent, and is read where they lie.
+pub enum ByArchive {}
+
+impl<M: Archivable> Passing<M> for ByArchive {
+    type View = M::Archived;
+    type Carrier = Archived<M>;
+    const CROSSES_NODES: bool = true;
+
+    #[inline]
+    fn pack(
+        message: M,
+        header: Header,
+        extensions: &Extensions,
+        outbox: &mut Outbox,
+    ) -> Result<(), (M, PushError)> {
+        outbox
+            .push_message(header, extensions, &message)
+            .map_err(|error| (message, error))
+    }
+
+    #[inline]
+    fn open(envelope: Envelope) -> Result<Archived<M>, AccessError> {
+        match envelope {
+            Envelope::Frame(frame) => Archived::open(frame),
+            Envelope::Value(..) => Err(AccessError::WrongPassing(M::ID)),
+        }
+    }
+
+    fn forward(carrier: Archived<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
+        outbox.push_frame(carrier.into_frame().readdressed(header))
+    }
+
+    #[inline]
+    fn view(carrier: &Archived<M>) -> &M::Archived {
+        carrier
+    }
+}
+
+/// The message is moved, and never leaves the process.
+pub enum ByValue {}
+
+impl<M: Message + Send> Passing<M> for ByValue {
+    type View = M;
+    type Carrier = Box<M>;
+    const CROSSES_NODES: bool = false;
+
+    fn pack(
+        message: M,
+        header: Header,
+        _: &Extensions,
+        outbox: &mut Outbox,
+    ) -> Result<(), (M, PushError)> {
+        outbox.push_value(header, message)
+    }
+
+    fn open(envelope: Envelope) -> Result<Box<M>, AccessError> {
+        match envelope {
+            Envelope::Value(header, value) => {
+                value.downcast().map_err(|_| AccessError::WrongMessage {
+                    expected: M::ID,
+                    found: header.message,
+                })
+            }
+            Envelope::Frame(_) => Err(AccessError::WrongPassing(M::ID)),
+        }
+    }
+
+    fn forward(carrier: Box<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
+        outbox
+            .push_value(header, *carrier)
+            .map_err(|(_, error)| error)
+    }
+
+    fn view(carrier: &Box<M>) -> &M {
+        carrier
+    }
+}
