@@ -1,5 +1,65 @@
 //! An actor framework over io_uring.
+//!
+//! Actors are pinned to ring workers: one thread, one ring, one core. They exchange messages that
+//! become bytes once, when they are sent, and stay the same bytes until they have been handled: on the
+//! same worker, between workers, and between nodes.
+//!
+//! Define messages with [`#[message]`](message), an [`Actor`] with a [`Handler`] for each of them, and
+//! start it on a [`Node`]. The [`prelude`] has what most programs need.
 #![forbid(unsafe_code)]
+
+mod actor;
+mod actors;
+mod ask;
+mod cell;
+mod cluster;
+mod config;
+mod context;
+mod core;
+mod datagram;
+mod dead_letters;
+mod delivery;
+mod entry;
+mod error;
+mod lanes;
+mod link;
+mod message;
+mod names;
+mod node;
+mod protocol;
+mod reference;
+mod respond;
+mod stats;
+mod steward;
+mod tasks;
+mod timers;
+mod worker;
 
 pub use annulus_codec as codec;
 pub use annulus_macros::{message, wire};
+pub use annulus_transport as transport;
+
+pub use crate::{
+    actor::{Actor, Exit, Handler, MailboxLimits, Respond, StopMode},
+    ask::Ask,
+    config::Limits,
+    context::{Access, ActorGone, Context, With},
+    datagram::DatagramRef,
+    error::{AskError, ShutdownTimedOut, SpawnError, TellError, Undelivered},
+    message::{Later, Msg, Reply, Responder},
+    names::{LookupError, Name, RegisterError},
+    node::{Node, NodeBuilder, NodeError, Pinning, RunError},
+    protocol::{Accepts, At, Protocol, Serve},
+    reference::{ActorRef, Sending},
+    stats::WorkerStats,
+    timers::{Elapsed, Sleep, TimerHandle, sleep, timeout},
+};
+
+/// What most programs need: `use annulus::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        Actor, ActorRef, AskError, Context, Handler, Msg, Name, Node, Reply, Respond, message,
+        sleep, wire,
+    };
+    pub use std::time::Duration;
+}

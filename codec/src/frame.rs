@@ -409,6 +409,11 @@ impl FrameReader {
         }
     }
 
+    /// The lease that was walked.
+    pub fn into_bytes(self) -> Lease {
+        self.bytes
+    }
+
     /// Bytes that have not been read yet.
     pub fn remaining(&self) -> usize {
         self.bytes.len() - self.at

@@ -14,7 +14,7 @@ pub mod archive;
 pub mod chunk;
 pub mod extension;
 pub mod frame;
-//HS pub mod handshake;
+pub mod handshake;
 pub mod hash;
 pub mod message;
 pub mod outbox;

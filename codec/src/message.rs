@@ -179,6 +179,22 @@ unsafe impl<T: ?Sized> Layout for std::marker::PhantomData<T> {
     const LAYOUT: u64 = hash64(b"phantom");
 }
 
+/// Gives a type that is archived exactly as another one the layout of that one.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! layout_of {
+    (impl<$parameter:ident> for $type:ty as $model:ty) => {
+        // SAFETY: the type's archive is the model's archive, as the user of this macro has made sure;
+        // the compiler checks that the two archived types are one.
+        unsafe impl<$parameter> $crate::message::Layout for $type
+        where
+            $type: $crate::rkyv::Archive<Archived = $crate::rkyv::Archived<$model>>,
+        {
+            const LAYOUT: u64 = <$model as $crate::message::Layout>::LAYOUT;
+        }
+    };
+}
+
 macro_rules! tuple_layout {
     ($($part:ident)+) => {
         // SAFETY: see above.

@@ -12,8 +12,7 @@ use crate::{
     archive::{Archivable, WriteError, write_frame},
     chunk::{ChunkPool, ChunkWriter, Lease, PoolExhausted, SealedChunk},
     extension::Extensions,
-    frame::{Frame, FrameReader, HEADER_LEN, Header},
-    message::Message,
+    frame::{FRAME_ALIGN, Frame, FrameReader, HEADER_LEN, Header},
     passing::Envelope,
 };
 
@@ -75,6 +74,15 @@ impl From<PoolExhausted> for PushError {
     fn from(error: PoolExhausted) -> Self {
         PushError::NoMemory(error)
     }
+}
+
+/// Whether a message heeds an outbox's limit of waiting bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is refused beyond the limit.
+    Bounded,
+    /// It is taken beyond the limit: answers are, since the asks that they answer bound their number.
+    Always,
 }
 
 /// What comes out of an outbox, in order, for its own worker.
@@ -183,21 +191,11 @@ impl Outbox {
         header: Header,
         extensions: &Extensions,
         message: &M,
+        admission: Admission,
     ) -> Result<(), PushError> {
-        if self.is_full() {
+        if admission == Admission::Bounded && self.is_full() {
             return Err(PushError::Full);
         }
-        self.push_unlimited(header, extensions, message)
-    }
-
-    /// As [`push_message`](Self::push_message), but past the limit of waiting bytes. For answers:
-    /// their number is bounded by the asks that they answer.
-    pub fn push_unlimited<M: Archivable>(
-        &mut self,
-        header: Header,
-        extensions: &Extensions,
-        message: &M,
-    ) -> Result<(), PushError> {
         let max_payload = self.limits.max_payload;
         let mut needed = HEADER_LEN;
         if let Some(open) = &mut self.open {
@@ -266,23 +264,23 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a message that passes by value.
+    /// Whether a message that passes by value is taken.
     ///
     /// # Errors
-    /// The message comes back if the destination is another node.
-    pub fn push_value<M: Message + Send>(
-        &mut self,
-        header: Header,
-        message: M,
-    ) -> Result<(), (M, PushError)> {
+    /// If the destination is another node, or as many bytes wait as may.
+    pub fn admits_value(&self, admission: Admission) -> Result<(), PushError> {
         if self.destination == Destination::Node {
-            return Err((message, PushError::LocalOnly));
+            return Err(PushError::LocalOnly);
         }
-        if self.is_full() {
-            return Err((message, PushError::Full));
+        if admission == Admission::Bounded && self.is_full() {
+            return Err(PushError::Full);
         }
-        self.push_single(Envelope::Value(header, Box::new(message)));
         Ok(())
+    }
+
+    /// Queues a message that passes by value, if [`admits_value`](Self::admits_value) says so.
+    pub(crate) fn push_value(&mut self, header: Header, message: Box<dyn Any + Send>) {
+        self.push_single(Envelope::Value(header, message));
     }
 
     /// Queues a frame that consists of a header alone: a failure, or a system frame.
@@ -297,6 +295,16 @@ impl Outbox {
             ..header
         };
         self.append(&[&header.to_bytes()])
+    }
+
+    /// Puts bytes that are no frame into the stream to another node: what precedes the frame in a
+    /// datagram. A multiple of 16 of them, so that the frame behind stays aligned.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn push_prefix(&mut self, bytes: &[u8]) -> Result<(), PushError> {
+        assert!(self.destination == Destination::Node && bytes.len().is_multiple_of(FRAME_ALIGN));
+        self.append(&[bytes])
     }
 
     /// Passes a frame on to another worker with extensions that say where it came from.
@@ -435,6 +443,34 @@ impl Outbox {
             debug_assert!(fits);
         }
         Ok(())
+    }
+}
+
+/// A message in a frame of its own, outside of any stream: for timers, which send it more than once.
+///
+/// # Errors
+/// As for [`Outbox::push_message`].
+pub fn archive_alone<M: Archivable>(
+    header: Header,
+    message: &M,
+    max_payload: usize,
+) -> Result<Frame, PushError> {
+    let limits = OutboxLimits {
+        bytes: usize::MAX,
+        max_payload,
+        by_reference_from: usize::MAX,
+    };
+    // A pool of its own with small chunks: the message may live long, and is not to hold a whole
+    // chunk of the worker's.
+    let pool = ChunkPool::new(256, 0, usize::MAX);
+    let mut alone = Outbox::new(Destination::Here, limits, pool);
+    alone.push_message(header, &Extensions::default(), message, Admission::Always)?;
+    match alone.pop() {
+        Some(Parcel::Frames(mut frames)) => match frames.next_frame() {
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) | Err(_) => unreachable!("the frame was just written"),
+        },
+        _ => unreachable!("a message was just pushed"),
     }
 }
 

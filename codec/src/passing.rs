@@ -7,7 +7,7 @@ use crate::{
     extension::Extensions,
     frame::{Frame, Header},
     message::Message,
-    outbox::{Outbox, PushError},
+    outbox::{Admission, Outbox, PushError},
 };
 
 /// What a worker takes in: a frame, or a message that passes by value, with the same header.
@@ -43,16 +43,21 @@ pub trait Passing<M: Message> {
     /// Whether the message can go to another node.
     const CROSSES_NODES: bool;
 
-    /// Puts the message into an outbox.
+    /// Puts the message into an outbox. It is taken out of the option only if it is moved; so the
+    /// caller decides when to drop it.
     ///
     /// # Errors
-    /// The message comes back with the reason; the outbox is as it was.
+    /// With the reason; message and outbox are as they were.
+    ///
+    /// # Panics
+    /// If there is no message.
     fn pack(
-        message: M,
+        message: &mut Option<M>,
         header: Header,
         extensions: &Extensions,
         outbox: &mut Outbox,
-    ) -> Result<(), (M, PushError)>;
+        admission: Admission,
+    ) -> Result<(), PushError>;
 
     /// Opens an envelope as this message.
     ///
@@ -84,14 +89,14 @@ impl<M: Archivable> Passing<M> for ByArchive {
 
     #[inline]
     fn pack(
-        message: M,
+        message: &mut Option<M>,
         header: Header,
         extensions: &Extensions,
         outbox: &mut Outbox,
-    ) -> Result<(), (M, PushError)> {
-        outbox
-            .push_message(header, extensions, &message)
-            .map_err(|error| (message, error))
+        admission: Admission,
+    ) -> Result<(), PushError> {
+        let message = message.as_ref().expect("the caller gives a message");
+        outbox.push_message(header, extensions, message, admission)
     }
 
     #[inline]
@@ -121,12 +126,16 @@ impl<M: Message + Send> Passing<M> for ByValue {
     const CROSSES_NODES: bool = false;
 
     fn pack(
-        message: M,
+        message: &mut Option<M>,
         header: Header,
         _: &Extensions,
         outbox: &mut Outbox,
-    ) -> Result<(), (M, PushError)> {
-        outbox.push_value(header, message)
+        admission: Admission,
+    ) -> Result<(), PushError> {
+        outbox.admits_value(admission)?;
+        let message = message.take().expect("the caller gives a message");
+        outbox.push_value(header, Box::new(message));
+        Ok(())
     }
 
     fn open(envelope: Envelope) -> Result<Box<M>, AccessError> {
@@ -142,9 +151,9 @@ impl<M: Message + Send> Passing<M> for ByValue {
     }
 
     fn forward(carrier: Box<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
-        outbox
-            .push_value(header, *carrier)
-            .map_err(|(_, error)| error)
+        outbox.admits_value(Admission::Always)?;
+        outbox.push_value(header, carrier);
+        Ok(())
     }
 
     fn view(carrier: &Box<M>) -> &M {

@@ -19,7 +19,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::Path,
     rc::Rc,
     sync::Arc,
     task::{Poll, Waker},
@@ -485,6 +485,13 @@ pub trait Driver {
     /// is done with it. A connection or file that it still brings is closed.
     fn forget(&mut self, key: OperationKey);
 
+    /// The waker that the last [`poll`](Self::poll) or [`forget`](Self::forget) made useless. To drop
+    /// it may run user code, which may call the driver: so the caller drops it, when it has let go of
+    /// the driver.
+    fn retired(&mut self) -> Option<Waker> {
+        None
+    }
+
     /// Submits what has been started, waits as `wait` says, and takes in all completions. Their
     /// wakers are put into `woken`, to be woken by the caller.
     ///
@@ -538,7 +545,7 @@ pub trait Driver {
     ///
     /// # Errors
     /// As unlink(2).
-    fn remove_socket(&mut self, path: &PathBuf) -> io::Result<()>;
+    fn remove_socket(&mut self, path: &Path) -> io::Result<()>;
 
     /// The time now.
     fn now(&self) -> Mono;

@@ -8,5 +8,20 @@
 //! Between the workers of a node go [`lane`]s, with the [`park`] protocol for a worker that sleeps.
 //! [`timer`] is the wheel that keeps deadlines.
 
+#![deny(unsafe_code)]
+
+pub mod datagram;
 pub mod driver;
 pub mod endpoint;
+pub mod file;
+pub mod io;
+#[allow(
+    unsafe_code,
+    reason = "values live in shared slots that one side owns at a time"
+)]
+pub mod lane;
+pub mod park;
+#[allow(unsafe_code, reason = "this is where the crate talks to the kernel")]
+pub mod ring;
+pub mod stream;
+pub mod timer;

@@ -1,0 +1,318 @@
+//! The actors of a worker: their slots, their lives, and how they are polled.
+
+use std::{
+    any::type_name,
+    cell::{Cell, RefCell},
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    task::{Context as TaskContext, Poll, Waker},
+};
+
+use annulus_codec::address::{Address, Slot};
+use slab::Slab;
+
+use crate::{
+    actor::{Actor, Exit, StopMode},
+    cell::{ActorCell, Life, Phase, Signal},
+    context::Context,
+    core::Core,
+    delivery::{Delivery, Section},
+    error::{Failure, SpawnError},
+    protocol::Serve,
+    reference::ActorRef,
+    tasks::{RunWaker, Runnable},
+};
+
+/// See the [module](self).
+pub(crate) struct ActorTable {
+    worker: usize,
+    max: usize,
+    cells: RefCell<Slab<Rc<ActorCell>>>,
+    generation: Cell<u32>,
+    spare: RefCell<Option<SpareWaker>>,
+}
+
+/// A waker for the first poll of a message. It is given to the actor only if the actor keeps it, that
+/// is, if its handler is suspended; so handlers that are not cost no waker.
+struct SpareWaker {
+    wake: Arc<RunWaker>,
+    waker: Waker,
+}
+
+/// References to a spare waker that nobody has kept: the two in [`SpareWaker`].
+const UNSHARED: usize = 2;
+
+impl ActorTable {
+    pub(crate) fn new(worker: usize, max: usize) -> Self {
+        ActorTable {
+            worker,
+            max,
+            cells: RefCell::default(),
+            generation: Cell::new(0),
+            spare: RefCell::new(None),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.cells.borrow().len()
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, index: usize, generation: u32) -> Option<Rc<ActorCell>> {
+        self.look(index, generation, Rc::clone)
+    }
+
+    #[inline]
+    pub(crate) fn look<T>(
+        &self,
+        index: usize,
+        generation: u32,
+        look: impl FnOnce(&Rc<ActorCell>) -> T,
+    ) -> Option<T> {
+        let cells = self.cells.borrow();
+        let cell = cells.get(index)?;
+        (cell.address.generation() == generation).then(|| look(cell))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Rc<ActorCell>> {
+        self.cells
+            .borrow()
+            .iter()
+            .map(|(_, cell)| cell.clone())
+            .collect()
+    }
+
+    fn insert<A: Actor>(&self, core: &Core) -> Result<Rc<ActorCell>, SpawnError> {
+        let mut cells = self.cells.borrow_mut();
+        if cells.len() >= self.max {
+            return Err(SpawnError::TooManyActors { max: self.max });
+        }
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        let vacant = cells.vacant_entry();
+        let address = core.address(Slot::new(self.worker, vacant.key()), generation);
+        let cell = Rc::new(ActorCell::new(address, type_name::<A>(), A::MAILBOX));
+        vacant.insert(cell.clone());
+        Ok(cell)
+    }
+
+    fn remove(&self, address: Address) -> Option<Rc<ActorCell>> {
+        self.look(address.slot().index(), address.generation(), |_| ())?;
+        Some(self.cells.borrow_mut().remove(address.slot().index()))
+    }
+}
+
+impl Core {
+    /// Starts an actor on this worker. Its `started` runs later in the turn.
+    pub(crate) fn spawn<A: Actor>(
+        self: &Rc<Self>,
+        actor: A,
+    ) -> Result<ActorRef<A::Protocol>, SpawnError> {
+        if self.ending.get() {
+            return Err(SpawnError::ShuttingDown);
+        }
+        let cell = self.actors.insert::<A>(self)?;
+        self.shared.loads[self.worker()].fetch_add(1, Ordering::Relaxed);
+        let context = Context::new(self.clone(), cell.clone());
+        cell.life.set(Some(Box::pin(live(actor, context))));
+        self.push_ready(runnable(&cell));
+        Ok(ActorRef::new(cell.address))
+    }
+
+    /// Gives a message to an actor of this worker: at once if it is idle, into its mailbox if not.
+    #[inline]
+    pub(crate) fn deliver_to(
+        self: &Rc<Self>,
+        cell: &Rc<ActorCell>,
+        delivery: Delivery,
+        section: Option<Section>,
+    ) {
+        if cell.is_closed() {
+            return self.refuse_dead(delivery);
+        }
+        let delivery = Delivery {
+            section: section.map(Box::new),
+            ..delivery
+        };
+        if cell.phase.get() == Phase::Idle {
+            cell.hand(delivery);
+            return self.poll_actor(cell);
+        }
+        if let Err(delivery) = cell.enqueue(delivery) {
+            self.dead_letters
+                .overflowed(cell.address, delivery.envelope.header().message);
+            if let Some(reply_to) = delivery.reply_to {
+                reply_to.fail(Failure::Overloaded);
+            }
+        }
+    }
+
+    fn refuse_dead(&self, delivery: Delivery) {
+        let header = delivery.envelope.header();
+        self.dead_letters.to_the_dead(header.slot, header.message);
+        if let Some(reply_to) = delivery.reply_to {
+            reply_to.fail(Failure::Dead);
+        }
+    }
+
+    /// Runs an actor until it has nothing to do, is suspended, or has had its share of the turn.
+    pub(crate) fn poll_actor(self: &Rc<Self>, cell: &Rc<ActorCell>) {
+        let Some(mut life) = cell.life.take() else {
+            return;
+        };
+        cell.begin_poll();
+        let before = self.running.replace(Some(cell.clone()));
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll_life(cell, &mut life)));
+        self.running.replace(before);
+        match polled {
+            Ok(Poll::Pending) if cell.orders() == Some(StopMode::Kill) => {
+                self.end_actor(cell, Some(life), Exit::Killed);
+            }
+            Ok(Poll::Pending) => {
+                cell.life.set(Some(life));
+                match cell.phase.get() {
+                    Phase::Running => cell.phase.set(Phase::Suspended),
+                    Phase::Ready => self.push_ready(runnable(cell)),
+                    Phase::Idle | Phase::Suspended | Phase::Gone => {}
+                }
+            }
+            Ok(Poll::Ready(exit)) => self.end_actor(cell, Some(life), exit),
+            Err(panic) => {
+                tracing::error!(
+                    target: "annulus",
+                    actor = cell.name,
+                    address = ?cell.address,
+                    panic = panic_text(&panic),
+                    "an actor panicked and is stopped"
+                );
+                self.end_actor(cell, Some(life), Exit::Panicked);
+            }
+        }
+    }
+
+    fn poll_life(&self, cell: &ActorCell, life: &mut Life) -> Poll<Exit> {
+        if let Some(waker) = &*cell.waker.borrow() {
+            return life.as_mut().poll(&mut TaskContext::from_waker(waker));
+        }
+        let target = runnable(cell);
+        let spare = self.actors.spare.take().unwrap_or_else(|| {
+            let wake = RunWaker::new(target, self.entry().clone());
+            let waker = Waker::from(wake.clone());
+            SpareWaker { wake, waker }
+        });
+        spare.wake.retarget(target);
+        let polled = life
+            .as_mut()
+            .poll(&mut TaskContext::from_waker(&spare.waker));
+        if Arc::strong_count(&spare.wake) > UNSHARED {
+            // Somebody keeps a clone: from now on this is the waker of this actor.
+            cell.waker.replace(Some(spare.waker));
+        } else {
+            self.actors.spare.replace(Some(spare));
+        }
+        polled
+    }
+
+    /// An actor's waker has fired, or it has more to do.
+    pub(crate) fn resume_actor(self: &Rc<Self>, index: u32, generation: u32) {
+        let Some(cell) = self.actors.find(index as usize, generation) else {
+            return;
+        };
+        match cell.phase.get() {
+            Phase::Ready | Phase::Suspended => self.poll_actor(&cell),
+            // A late wake of a future that has ended: there is nothing to do.
+            Phase::Idle | Phase::Running | Phase::Gone => {}
+        }
+    }
+
+    /// Makes an idle actor look at its orders and turns.
+    pub(crate) fn nudge(&self, cell: &ActorCell) {
+        if cell.phase.get() == Phase::Idle {
+            cell.phase.set(Phase::Ready);
+            self.push_ready(runnable(cell));
+        }
+    }
+
+    /// Ends an actor of this worker.
+    pub(crate) fn stop_actor(self: &Rc<Self>, cell: &Rc<ActorCell>, mode: StopMode) {
+        cell.order(mode);
+        match cell.phase.get() {
+            Phase::Running | Phase::Gone => {}
+            _ if mode == StopMode::Kill => {
+                let life = cell.life.take();
+                self.end_actor(cell, life, Exit::Killed);
+            }
+            _ => self.nudge(cell),
+        }
+    }
+
+    fn end_actor(self: &Rc<Self>, cell: &Rc<ActorCell>, life: Option<Life>, exit: Exit) {
+        if self.actors.remove(cell.address).is_none() {
+            return;
+        }
+        self.shared.loads[self.worker()].fetch_sub(1, Ordering::Relaxed);
+        cell.phase.set(Phase::Gone);
+        // The actor's own destructor runs first: whoever waits for its end finds everything released.
+        if catch_unwind(AssertUnwindSafe(|| drop(life))).is_err() {
+            tracing::error!(target: "annulus", actor = cell.name, "an actor panicked when dropped");
+        }
+        for task in cell.tasks.take() {
+            let task = self.tasks.remove(task);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
+        }
+        self.cancel_alarms_of(cell);
+        for delivery in cell.take_leftovers() {
+            self.refuse_dead(delivery);
+        }
+        cell.waker.take();
+        cell.close(exit);
+        tracing::trace!(target: "annulus", actor = cell.name, address = ?cell.address, %exit, "ended");
+    }
+}
+
+fn runnable(cell: &ActorCell) -> Runnable {
+    Runnable::Actor {
+        index: cell.address.slot().index() as u32,
+        generation: cell.address.generation(),
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without words")
+}
+
+/// The whole life of an actor: one future that owns it, allocated once. Handlers are polled inside of
+/// it, so a suspended handler needs no memory of its own.
+async fn live<A: Actor>(mut actor: A, mut context: Context<A>) -> Exit {
+    actor.started(&mut context).await;
+    loop {
+        match context.next_signal().await {
+            Signal::Message(delivery) => {
+                <A::Protocol as Serve<A>>::serve(&mut actor, delivery, &mut context).await;
+            }
+            Signal::Turn => context.run_turn(&mut actor),
+            Signal::Stop => break,
+        }
+    }
+    actor.stopped(&mut context).await;
+    Exit::Stopped
+}
+
+/// A future that ends when an actor of this worker has ended.
+pub(crate) struct Ended(pub(crate) Rc<ActorCell>);
+
+impl Future for Ended {
+    type Output = Exit;
+
+    fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Exit> {
+        self.0.poll_exit(context.waker())
+    }
+}

@@ -1,0 +1,353 @@
+//! What a handler can do besides looking at its message.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    fmt,
+    future::{Future, poll_fn},
+    marker::PhantomData,
+    pin::Pin,
+    rc::Rc,
+    task::{Context as TaskContext, Poll, Waker},
+    time::Duration,
+};
+
+use annulus_codec::{
+    address::Address,
+    archive::Archivable,
+    frame::{Header, Kind},
+    message::Message,
+    outbox::{PushError, archive_alone},
+};
+use annulus_transport::driver::Mono;
+
+use crate::{
+    actor::{Actor, StopMode},
+    cell::{ActorCell, Phase, Signal},
+    core::Core,
+    delivery::Delivery,
+    error::{Failure, SpawnError},
+    message::{Later, Msg, Responder},
+    protocol::Accepts,
+    reference::ActorRef,
+    respond::ReplyTo,
+    timers::{Sleep, TimerHandle, sleep},
+};
+
+type Turn<A> = Box<dyn FnOnce(&mut A, &mut Context<A>)>;
+
+/// Sections that an actor's tasks have asked for.
+type Turns<A> = Rc<RefCell<VecDeque<Turn<A>>>>;
+
+/// An actor's view of its worker.
+pub struct Context<A: Actor> {
+    core: Rc<Core>,
+    cell: Rc<ActorCell>,
+    /// Who waits for the handler that runs now.
+    pub(crate) reply_to: Option<ReplyTo>,
+    turns: Turns<A>,
+}
+
+impl<A: Actor> Context<A> {
+    pub(crate) fn new(core: Rc<Core>, cell: Rc<ActorCell>) -> Self {
+        Context {
+            core,
+            cell,
+            reply_to: None,
+            turns: Turns::<A>::default(),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        self.cell.address
+    }
+
+    /// A reference to this actor.
+    pub fn me(&self) -> ActorRef<A::Protocol> {
+        ActorRef::new(self.cell.address)
+    }
+
+    /// Stops this actor after the handler that runs now.
+    pub fn stop(&mut self) {
+        self.cell.order(StopMode::Stop);
+    }
+
+    /// Stops this actor after everything that waits in its mailbox now.
+    pub fn drain(&mut self) {
+        self.cell.order(StopMode::Drain);
+    }
+
+    /// Starts an actor on this worker.
+    ///
+    /// # Errors
+    /// If the worker has too many actors, or the node shuts down.
+    pub fn spawn<B: Actor>(&mut self, actor: B) -> Result<ActorRef<B::Protocol>, SpawnError> {
+        self.core.spawn(actor)
+    }
+
+    /// Waits.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        sleep(duration)
+    }
+
+    /// The time of the worker's monotonic clock, as of the start of its turn.
+    pub fn now(&self) -> Mono {
+        self.core.now()
+    }
+
+    /// Random bytes that nobody can guess.
+    pub fn random(&self, out: &mut [u8]) {
+        self.core.io.entropy(out);
+    }
+
+    /// The number of the worker that this actor lives on.
+    pub fn worker(&self) -> usize {
+        self.core.worker()
+    }
+
+    /// The name of the node that this actor lives on.
+    pub fn node_name(&self) -> &str {
+        &self.core.shared.name
+    }
+
+    /// Sends this actor a message after `delay`.
+    ///
+    /// # Errors
+    /// If the message is too large.
+    pub fn after<M, I>(&mut self, delay: Duration, message: &M) -> Result<TimerHandle, PushError>
+    where
+        M: Archivable,
+        A::Protocol: Accepts<M, I>,
+    {
+        self.set_timer(delay, None, message)
+    }
+
+    /// Sends this actor a message every `period`, for the first time after one period. A tick that
+    /// comes while the one before has not been handled yet is left out.
+    ///
+    /// # Errors
+    /// If the message is too large.
+    pub fn every<M, I>(&mut self, period: Duration, message: &M) -> Result<TimerHandle, PushError>
+    where
+        M: Archivable,
+        A::Protocol: Accepts<M, I>,
+    {
+        self.set_timer(period, Some(period), message)
+    }
+
+    fn set_timer<M: Archivable>(
+        &mut self,
+        delay: Duration,
+        period: Option<Duration>,
+        message: &M,
+    ) -> Result<TimerHandle, PushError> {
+        let Self { core, cell, .. } = self;
+        let (slot, generation) = (cell.address.slot(), cell.address.generation());
+        let header = |key| Header::new(Kind::Timer, slot, generation, M::ID, key);
+        let frame = archive_alone(header(0), message, core.limits().max_payload)?;
+        let with_key = |key| frame.readdressed(header(key));
+        let key = self
+            .core
+            .set_alarm(self.cell.clone(), with_key, delay, period);
+        Ok(TimerHandle { key })
+    }
+
+    /// Leaves the answer to the ask that is being handled for later. Return the [`Later`] from the
+    /// handler, and use the [`Responder`] when the answer is known.
+    pub fn defer<M: Message>(&mut self, _: &Msg<M>) -> (Later, Responder<M::Reply>) {
+        (Later(()), Responder::new(self.reply_to.take()))
+    }
+
+    /// Starts a task of this actor: a future that runs beside the handlers, and is dropped when the
+    /// actor ends. It reaches the actor's state through [`Access::with`], between two messages.
+    pub fn task<F, T>(&mut self, task: F)
+    where
+        F: FnOnce(Access<A>) -> T,
+        T: Future<Output = ()> + 'static,
+    {
+        let access = Access {
+            cell: self.cell.clone(),
+            turns: self.turns.clone(),
+        };
+        let key = self.core.spawn_task(task(access));
+        let mut tasks = self.cell.tasks.borrow_mut();
+        tasks.retain(|task| self.core.tasks.find(*task).is_some());
+        tasks.push(key);
+    }
+
+    pub(crate) fn next_signal(&mut self) -> impl Future<Output = Signal> {
+        self.reply_to = None;
+        let (core, cell) = (&self.core, &self.cell);
+        poll_fn(move |_| {
+            let signal = cell.poll_signal(|delivery| is_live(core, delivery));
+            if let Poll::Ready(Signal::Message(delivery)) = &signal {
+                core.messages_handled.set(core.messages_handled.get() + 1);
+                cell.enter_section(delivery.section.as_deref());
+            }
+            signal
+        })
+    }
+
+    pub(crate) fn run_turn(&mut self, actor: &mut A) {
+        let turn = self.turns.borrow_mut().pop_front();
+        if let Some(turn) = turn {
+            turn(actor, self);
+        }
+    }
+}
+
+/// Whether a message is still wanted now that it is at the front: a cancelled timer's is not, nor is
+/// an ask that its asker has given up.
+fn is_live(core: &Core, delivery: &Delivery) -> bool {
+    let header = delivery.envelope.header();
+    if header.kind == Kind::Timer {
+        return core.accept_alarm(header.correlation);
+    }
+    let expired = delivery
+        .section
+        .as_ref()
+        .and_then(|section| section.deadline)
+        .is_some_and(|deadline| core.now() >= deadline);
+    !(expired && header.kind == Kind::Ask)
+}
+
+impl<A: Actor> Drop for Context<A> {
+    fn drop(&mut self) {
+        // Tasks that wait for their sections learn that the actor has ended.
+        let turns = self.turns.take();
+        drop(turns);
+    }
+}
+
+impl<A: Actor> fmt::Debug for Context<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({:?})", self.cell)
+    }
+}
+
+/// A task's way to its actor's state.
+pub struct Access<A: Actor> {
+    cell: Rc<ActorCell>,
+    turns: Turns<A>,
+}
+
+impl<A: Actor> Clone for Access<A> {
+    fn clone(&self) -> Self {
+        Access {
+            cell: self.cell.clone(),
+            turns: self.turns.clone(),
+        }
+    }
+}
+
+impl<A: Actor> Access<A> {
+    /// A reference to the actor.
+    pub fn me(&self) -> ActorRef<A::Protocol> {
+        ActorRef::new(self.cell.address)
+    }
+
+    /// Runs `section` with the actor, between two of its messages, and gives back what it returns.
+    /// Sections and handlers never run at the same time: while a handler is suspended this waits.
+    ///
+    /// # Errors
+    /// [`ActorGone`] if the actor ends first.
+    pub fn with<T: 'static>(
+        &self,
+        section: impl FnOnce(&mut A, &mut Context<A>) -> T + 'static,
+    ) -> With<T> {
+        let slot = Rc::new(Slot {
+            result: RefCell::new(None),
+            waker: RefCell::new(None),
+        });
+        let with = With {
+            slot: slot.clone(),
+            here: PhantomData,
+        };
+        let fill = Fill(slot);
+        if self.cell.phase.get() == Phase::Gone {
+            return with;
+        }
+        self.turns
+            .borrow_mut()
+            .push_back(Box::new(move |actor, context| {
+                let result = section(actor, context);
+                fill.0.result.replace(Some(result));
+            }));
+        self.cell.add_turn();
+        Core::with(|core| core.nudge(&self.cell));
+        with
+    }
+}
+
+impl<A: Actor> fmt::Debug for Access<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Access({:?})", self.cell)
+    }
+}
+
+struct Slot<T> {
+    result: RefCell<Option<T>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Wakes the task when the section has run, or will never run.
+struct Fill<T>(Rc<Slot<T>>);
+
+impl<T> Drop for Fill<T> {
+    fn drop(&mut self) {
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The actor ended before the section could run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActorGone;
+
+impl fmt::Display for ActorGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the actor has ended")
+    }
+}
+
+impl std::error::Error for ActorGone {}
+
+/// A section that has been asked for. See [`Access::with`].
+pub struct With<T> {
+    slot: Rc<Slot<T>>,
+    here: PhantomData<Rc<()>>,
+}
+
+impl<T> Future for With<T> {
+    type Output = Result<T, ActorGone>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        if let Some(result) = self.slot.result.take() {
+            return Poll::Ready(Ok(result));
+        }
+        // Nobody else holds the slot: the section was dropped without being run.
+        if Rc::strong_count(&self.slot) == 1 {
+            return Poll::Ready(Err(ActorGone));
+        }
+        self.slot.waker.replace(Some(context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl<T> fmt::Debug for With<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "With")
+    }
+}
+
+/// Tells an asker why nothing came of a message that was not live any more.
+pub(crate) fn refuse_expired(delivery: Delivery) {
+    if let Some(reply_to) = delivery.reply_to {
+        reply_to.fail(Failure::Expired);
+    }
+}

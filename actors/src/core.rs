@@ -1,0 +1,503 @@
+//! What a worker consists of, and how messages move on it.
+//!
+//! One [`Core`] belongs to one thread. Actors, references and futures find the core of the worker that
+//! runs them through a thread-local handle, which the worker sets for the time of a turn.
+//!
+//! No borrow of a core's parts is ever held while code of the user runs: handlers, destructors and
+//! wakers may all come back in here.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+};
+
+use annulus_codec::{
+    address::{Address, NodeId, Slot},
+    chunk::ChunkPool,
+    extension::Extensions,
+    frame::{Frame, FrameReader, Header, Kind},
+    message::{Message, MessageId},
+    outbox::{Admission, Destination, Outbox, Parcel, PushError},
+    passing::{Envelope, Passing},
+};
+use annulus_transport::{driver::Mono, io::Io};
+
+use crate::{
+    actors::ActorTable,
+    ask::{AskTable, asking_worker},
+    cell::ActorCell,
+    config::Limits,
+    datagram::Datagrams,
+    dead_letters::DeadLetters,
+    delivery::{Delivery, Origin, Peer, Section},
+    entry::Entry,
+    error::{Failure, TellError},
+    lanes::Lanes,
+    link::{Link, Links},
+    message::Reply,
+    node::NodeShared,
+    respond::ReplyTo,
+    tasks::{Runnable, TaskTable},
+    timers::Timers,
+};
+
+thread_local! {
+    /// The core whose turn it is on this thread.
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+}
+
+/// Frames that came in over a link and have not been walked yet.
+pub(crate) struct Inbound {
+    pub(crate) frames: FrameReader,
+    pub(crate) link: Rc<Link>,
+}
+
+/// See the [module](self).
+pub(crate) struct Core {
+    worker: usize,
+    pub(crate) shared: Arc<NodeShared>,
+    pub(crate) io: Io,
+    pub(crate) pool: ChunkPool,
+    now: Cell<Mono>,
+    pub(crate) inbox: RefCell<Outbox>,
+    pub(crate) inbound: RefCell<VecDeque<Inbound>>,
+    pub(crate) lanes: Lanes,
+    pub(crate) links: Links,
+    pub(crate) datagrams: Datagrams,
+    pub(crate) actors: ActorTable,
+    pub(crate) tasks: TaskTable,
+    pub(crate) ready: RefCell<VecDeque<Runnable>>,
+    pub(crate) asks: AskTable,
+    pub(crate) timers: Timers,
+    pub(crate) dead_letters: DeadLetters,
+    /// The actor whose handler is being polled.
+    pub(crate) running: RefCell<Option<Rc<ActorCell>>>,
+    /// Those who wait for room in some queue.
+    waiting_for_room: RefCell<Vec<Waker>>,
+    /// Whether some queue has been emptied a little since they were last woken.
+    pub(crate) room_made: Cell<bool>,
+    pub(crate) messages_handled: Cell<u64>,
+    /// No more actors are started.
+    pub(crate) ending: Cell<bool>,
+    /// The turn that runs is the last one.
+    pub(crate) ended: Cell<bool>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        worker: usize,
+        shared: Arc<NodeShared>,
+        io: Io,
+        lanes: impl FnOnce(&ChunkPool) -> Lanes,
+    ) -> Rc<Self> {
+        let limits = shared.limits;
+        let pool = ChunkPool::new(limits.chunk_size, limits.free_chunks, limits.message_memory);
+        let now = io.now();
+        Rc::new(Core {
+            worker,
+            inbox: RefCell::new(Outbox::new(
+                Destination::Here,
+                limits.outbox(),
+                pool.clone(),
+            )),
+            lanes: lanes(&pool),
+            pool,
+            now: Cell::new(now),
+            inbound: RefCell::default(),
+            links: Links::default(),
+            datagrams: Datagrams::default(),
+            actors: ActorTable::new(worker, limits.actors),
+            tasks: TaskTable::default(),
+            ready: RefCell::default(),
+            asks: AskTable::default(),
+            timers: Timers::new(now),
+            dead_letters: DeadLetters::default(),
+            running: RefCell::new(None),
+            waiting_for_room: RefCell::default(),
+            room_made: Cell::new(false),
+            messages_handled: Cell::new(0),
+            ending: Cell::new(false),
+            ended: Cell::new(false),
+            shared,
+            io,
+        })
+    }
+
+    /// Makes this the thread's current core while `run` runs.
+    pub(crate) fn enter<T>(self: &Rc<Self>, run: impl FnOnce() -> T) -> T {
+        let before = CURRENT.replace(Some(self.clone()));
+        let result = run();
+        CURRENT.set(before);
+        result
+    }
+
+    /// Looks at the current core, if the thread is a worker.
+    #[inline]
+    pub(crate) fn try_with<T>(look: impl FnOnce(&Rc<Core>) -> T) -> Option<T> {
+        // The thread-local is gone while the thread ends: then it is no worker any more.
+        CURRENT
+            .try_with(|current| current.borrow().as_ref().map(look))
+            .ok()
+            .flatten()
+    }
+
+    /// Does something on the current core, if the thread is a worker; nothing otherwise.
+    #[inline]
+    pub(crate) fn with(act: impl FnOnce(&Rc<Core>)) {
+        Self::try_with(act);
+    }
+
+    /// The current core.
+    pub(crate) fn current() -> Option<Rc<Core>> {
+        Self::try_with(Rc::clone)
+    }
+
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.shared.entries[self.worker]
+    }
+
+    /// The time as of the start of the turn, or of the last message of a long one.
+    #[inline]
+    pub(crate) fn now(&self) -> Mono {
+        self.now.get()
+    }
+
+    pub(crate) fn refresh_now(&self) {
+        self.now.set(self.io.now());
+    }
+
+    pub(crate) fn push_ready(&self, target: Runnable) {
+        self.ready.borrow_mut().push_back(target);
+    }
+
+    /// The actor whose handler is being polled.
+    pub(crate) fn running_actor(&self) -> Option<Rc<ActorCell>> {
+        self.running.borrow().clone()
+    }
+
+    /// The node of an address, if it is not this one.
+    pub(crate) fn peer_of(&self, address: Address) -> Option<Peer> {
+        (address.node() != self.shared.id).then(|| Peer {
+            node: address.node(),
+            incarnation: address.incarnation(),
+        })
+    }
+
+    /// An address on this node.
+    pub(crate) fn address(&self, slot: Slot, generation: u32) -> Address {
+        Address::new(
+            self.shared.id,
+            self.shared.incarnation_tag,
+            slot,
+            generation,
+        )
+    }
+
+    // --- Sending ---------------------------------------------------------------------------------
+
+    /// Sends a message towards an actor, wherever it is. The message stays in the option unless it is
+    /// moved to the receiver; the caller drops it.
+    #[inline]
+    pub(crate) fn send<M: Message>(
+        self: &Rc<Self>,
+        to: Address,
+        kind: Kind,
+        correlation: u64,
+        extensions: &Extensions,
+        message: &mut Option<M>,
+        admission: Admission,
+    ) -> Result<(), TellError> {
+        let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
+        let link;
+        let outbox = if to.node() == self.shared.id {
+            if to.incarnation() != self.shared.incarnation_tag {
+                return Err(TellError::Dead);
+            }
+            let worker = to.slot().worker();
+            if worker == self.worker {
+                self.check_receiver(to)?;
+                &self.inbox
+            } else {
+                self.lanes.outbox(worker).ok_or(TellError::Dead)?
+            }
+        } else {
+            link = self.link_to(to)?;
+            self.links.mark_dirty(&link);
+            &link.outbox
+        };
+        M::Passing::pack(
+            message,
+            header,
+            extensions,
+            &mut outbox.borrow_mut(),
+            admission,
+        )?;
+        Ok(())
+    }
+
+    /// What can be said at once about an actor of this worker.
+    #[inline]
+    fn check_receiver(&self, to: Address) -> Result<(), TellError> {
+        self.actors
+            .look(to.slot().index(), to.generation(), |cell| {
+                if cell.is_closed() {
+                    Err(TellError::Dead)
+                } else if cell.has_room() {
+                    Ok(())
+                } else {
+                    Err(TellError::Full)
+                }
+            })
+            .unwrap_or(Err(TellError::Dead))
+    }
+
+    fn link_to(&self, to: Address) -> Result<Rc<Link>, TellError> {
+        let peer = Peer {
+            node: to.node(),
+            incarnation: to.incarnation(),
+        };
+        match self.links.route(peer.node, self.worker) {
+            Some(link) if link.peer == peer => Ok(link),
+            // The node is there, but in another life: nobody from before is.
+            Some(_) => Err(TellError::Dead),
+            None => Err(TellError::Unreachable),
+        }
+    }
+
+    /// Sends an answer to where the ask came from.
+    pub(crate) fn send_reply<R: Message>(
+        self: &Rc<Self>,
+        origin: Origin,
+        correlation: u64,
+        reply: Reply<R>,
+    ) {
+        let slot = Slot::new(asking_worker(correlation), 0);
+        let header = Header::new(Kind::Reply, slot, 0, R::ID, correlation);
+        let mut value = None;
+        let mut same = None;
+        match reply {
+            Reply::Value(reply) => value = Some(reply),
+            Reply::Same(message) => same = Some(message.into_carrier()),
+            Reply::Later => return,
+        }
+        let pushed = self.with_way_back(origin, correlation, |outbox| match same.take() {
+            Some(carrier) => R::Passing::forward(carrier, header, outbox),
+            None => R::Passing::pack(
+                &mut value,
+                header,
+                &Extensions::default(),
+                outbox,
+                Admission::Always,
+            ),
+        });
+        match pushed {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(target: "annulus", reply = R::NAME, %error, "a reply cannot be sent");
+                let failure = match error {
+                    PushError::NoMemory(_) | PushError::Full => Failure::Overloaded,
+                    _ => Failure::NoReply,
+                };
+                self.send_failure(origin, correlation, failure);
+            }
+            None => self.dead_letters.unanswerable(),
+        }
+    }
+
+    /// Tells an asker that there will be no reply.
+    pub(crate) fn send_failure(
+        self: &Rc<Self>,
+        origin: Origin,
+        correlation: u64,
+        failure: Failure,
+    ) {
+        let slot = Slot::new(asking_worker(correlation), 0);
+        let code = MessageId::from_bits(failure.code());
+        let header = Header::new(Kind::Failure, slot, 0, code, correlation);
+        let pushed = self.with_way_back(origin, correlation, |outbox| outbox.push_header(header));
+        if !matches!(pushed, Some(Ok(()))) {
+            self.dead_letters.unanswerable();
+        }
+    }
+
+    /// Uses the outbox that leads to where an ask came from; `None` if there is none any more.
+    fn with_way_back<T>(
+        self: &Rc<Self>,
+        origin: Origin,
+        correlation: u64,
+        push: impl FnOnce(&mut Outbox) -> T,
+    ) -> Option<T> {
+        match origin {
+            Origin::Local => {
+                let worker = asking_worker(correlation);
+                let outbox = if worker == self.worker {
+                    &self.inbox
+                } else {
+                    self.lanes.outbox(worker)?
+                };
+                Some(push(&mut outbox.borrow_mut()))
+            }
+            Origin::Link(peer) => {
+                let link = self.links.route(peer.node, self.worker)?;
+                if link.peer != peer {
+                    return None;
+                }
+                self.links.mark_dirty(&link);
+                let pushed = push(&mut link.outbox.borrow_mut());
+                Some(pushed)
+            }
+            Origin::Datagram(peer, to) => self.answer_by_datagram(peer, to, push),
+        }
+    }
+
+    // --- Receiving -------------------------------------------------------------------------------
+
+    /// Hands all frames of a parcel of this process to their receivers.
+    pub(crate) fn walk(self: &Rc<Self>, parcel: Parcel) -> Option<FrameReader> {
+        match parcel {
+            Parcel::Frames(mut frames) => {
+                while let Ok(Some(frame)) = frames.next_frame() {
+                    self.dispatch_own(Envelope::Frame(frame));
+                }
+                Some(frames)
+            }
+            Parcel::Single(envelope) => {
+                self.dispatch_own(envelope);
+                None
+            }
+        }
+    }
+
+    /// A frame or value from a worker of this node. If it came to the node over a link, an extension
+    /// says which.
+    #[inline]
+    fn dispatch_own(self: &Rc<Self>, envelope: Envelope) {
+        let Envelope::Frame(frame) = &envelope else {
+            return self.dispatch(envelope, Origin::Local, None);
+        };
+        if frame.header().extension_len == 0 {
+            return self.dispatch(envelope, Origin::Local, None);
+        }
+        let extensions = frame.extensions().unwrap_or_default();
+        let origin = match extensions.origin {
+            Some((node, incarnation)) => Origin::Link(Peer { node, incarnation }),
+            None => Origin::Local,
+        };
+        let section = Section::from_extensions(extensions, self.now());
+        self.dispatch(envelope, origin, section);
+    }
+
+    /// A frame from another node.
+    pub(crate) fn dispatch_foreign(self: &Rc<Self>, frame: Frame, origin: Origin) {
+        let header = *frame.header();
+        let worker = match header.kind {
+            Kind::Reply | Kind::Failure => asking_worker(header.correlation),
+            _ => header.slot.worker(),
+        };
+        // What a stranger says about the origin counts for nothing.
+        let mut extensions = frame.extensions().unwrap_or_default();
+        extensions.origin = None;
+        if worker != self.worker {
+            return self.relay(worker, &frame, extensions, origin);
+        }
+        let section = Section::from_extensions(extensions, self.now());
+        self.dispatch(Envelope::Frame(frame), origin, section);
+    }
+
+    /// Passes a frame from another node on to the worker that it is for.
+    fn relay(&self, worker: usize, frame: &Frame, mut extensions: Extensions, origin: Origin) {
+        let Origin::Link(peer) = origin else {
+            // Datagrams go to the right worker by their port; one that does not is a stranger's.
+            return self
+                .dead_letters
+                .to_the_dead(frame.header().slot, frame.header().message);
+        };
+        extensions.origin = Some((peer.node, peer.incarnation));
+        let relayed = self
+            .lanes
+            .outbox(worker)
+            .map(|outbox| outbox.borrow_mut().push_relayed(frame, &extensions));
+        if !matches!(relayed, Some(Ok(()))) {
+            self.dead_letters
+                .to_the_dead(frame.header().slot, frame.header().message);
+        }
+    }
+
+    #[inline]
+    fn dispatch(self: &Rc<Self>, envelope: Envelope, origin: Origin, section: Option<Section>) {
+        let header = *envelope.header();
+        match header.kind {
+            Kind::Tell => self.deliver(Delivery::new(envelope, None), section),
+            Kind::Ask => {
+                let reply_to = Some(ReplyTo::new(origin, header.correlation));
+                self.deliver(Delivery::new(envelope, reply_to), section);
+            }
+            Kind::Reply => {
+                self.resolve_ask(header.correlation, origin.peer(), Ok(envelope));
+            }
+            Kind::Failure => {
+                let error = Failure::from_code(header.message.bits());
+                self.resolve_ask(header.correlation, origin.peer(), Err(error));
+            }
+            // Links handle their own; timers never travel.
+            Kind::System | Kind::Timer => {}
+        }
+    }
+
+    /// Gives a message to the actor that its header names.
+    #[inline]
+    fn deliver(self: &Rc<Self>, delivery: Delivery, section: Option<Section>) {
+        let header = delivery.envelope.header();
+        match self.actors.find(header.slot.index(), header.generation) {
+            Some(cell) => self.deliver_to(&cell, delivery, section),
+            None => {
+                self.dead_letters.to_the_dead(header.slot, header.message);
+                if let Some(reply_to) = delivery.reply_to {
+                    reply_to.fail(Failure::Dead);
+                }
+            }
+        }
+    }
+
+    // --- Waiting for room ------------------------------------------------------------------------
+
+    pub(crate) fn wait_for_room(&self, waker: &Waker) {
+        let mut waiting = self.waiting_for_room.borrow_mut();
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+
+    /// Wakes those who wait for room, if there may be some.
+    pub(crate) fn announce_room(&self) {
+        if self.room_made.replace(false) && !self.waiting_for_room.borrow().is_empty() {
+            for waker in self.waiting_for_room.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Whether the node with this number is this one.
+    pub(crate) fn is_here(&self, node: NodeId) -> bool {
+        node == self.shared.id
+    }
+
+    /// The address datagrams to a worker of a peer go to.
+    pub(crate) fn datagram_target(&self, peer: Peer, worker: usize) -> Option<(SocketAddr, u64)> {
+        let link = self.links.any(peer)?;
+        let address = *link.datagrams.get(worker)?;
+        Some((address, link.datagram_token))
+    }
+}

@@ -1,0 +1,311 @@
+//! Messages as datagrams: a class of delivery of its own.
+//!
+//! A datagram arrives at most once, in no order, or not at all, and the sender does not learn which.
+//! In return no message waits for another one. Each worker has a socket; datagrams go straight to the
+//! worker that the actor lives on.
+//!
+//! A datagram, little-endian:
+//!
+//! ```text
+//! offset  size  field
+//!      0     4  "ANUD"
+//!      4     4  number of the sending node
+//!      8     8  token of the receiving node, as it said in its hello
+//!     16     .  one frame
+//! ```
+//!
+//! Without the token, which only nodes with a link learn, a datagram is dropped unread.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    net::SocketAddr,
+    rc::Rc,
+    task::{Poll, Waker},
+};
+
+use annulus_codec::{
+    address::{Address, NodeId},
+    chunk::Lease,
+    extension::Extensions,
+    frame::{FrameReader, Header, Kind},
+    message::Message,
+    outbox::{Admission, Destination, Outbox, OutboxLimits},
+    passing::Passing,
+};
+use annulus_transport::{
+    datagram::{Datagram, DatagramSocket},
+    driver::Data,
+};
+
+use crate::{
+    ask::{Ask, Way},
+    core::Core,
+    delivery::{Origin, Peer},
+    error::{TellError, Undelivered},
+    protocol::Accepts,
+    reference::ActorRef,
+    timers::sleep,
+};
+
+const MAGIC: [u8; 4] = *b"ANUD";
+
+/// Bytes before the frame.
+const PREFIX: usize = 16;
+
+/// Datagrams that may wait to be sent; more are dropped.
+const MOST_WAITING: usize = 4096;
+
+/// Sends, and receives, that a worker has in flight at the same time.
+const IN_FLIGHT: usize = 16;
+
+/// Bytes of the kernel's buffers that each socket asks for.
+const SOCKET_BUFFER: usize = 8 << 20;
+
+/// A reference to an actor that is reached by datagrams: what is sent may arrive in any order, or
+/// never, and nobody hears of a loss.
+pub struct DatagramRef<P> {
+    to: ActorRef<P>,
+}
+
+impl<P> DatagramRef<P> {
+    pub(crate) fn new(to: ActorRef<P>) -> Self {
+        DatagramRef { to }
+    }
+
+    /// The same actor, by the ordinary way.
+    pub fn by_link(self) -> ActorRef<P> {
+        self.to
+    }
+
+    /// Sends a message in one datagram. To an actor of this node it goes the ordinary way.
+    ///
+    /// # Errors
+    /// The message comes back if it is known at once that it cannot be sent.
+    pub fn tell<M: Message, I>(self, message: M) -> Result<(), Undelivered<M>>
+    where
+        P: Accepts<M, I>,
+    {
+        let mut message = Some(message);
+        let sent = Core::try_with(|core| {
+            let nothing = Extensions::default();
+            core.send_datagram(self.to.address(), Kind::Tell, 0, &nothing, &mut message)
+        });
+        match (sent.unwrap_or(Err(TellError::NoWorker)), message) {
+            (Err(reason), Some(message)) => Err(Undelivered { message, reason }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a message in one datagram and waits for the answer, which comes in one too. If either is
+    /// lost, the ask ends with [`Timeout`](crate::AskError::Timeout).
+    pub fn ask<M: Message, I>(self, message: M) -> Ask<M>
+    where
+        P: Accepts<M, I>,
+    {
+        Ask::new(self.to.address(), Way::Datagram, message)
+    }
+}
+
+impl<P> Copy for DatagramRef<P> {}
+
+impl<P> Clone for DatagramRef<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> fmt::Debug for DatagramRef<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} by datagram", self.to)
+    }
+}
+
+struct Outgoing {
+    to: SocketAddr,
+    pieces: Vec<Lease>,
+}
+
+/// The datagrams of a worker.
+#[derive(Default)]
+pub(crate) struct Datagrams {
+    /// Where datagrams are archived; `None` if the worker has no socket.
+    outbox: RefCell<Option<Outbox>>,
+    waiting: RefCell<VecDeque<Outgoing>>,
+    senders: RefCell<Vec<Waker>>,
+    /// Datagrams dropped here: too many waited, or they made no sense.
+    pub(crate) dropped: Cell<u64>,
+}
+
+impl Core {
+    /// Gives the worker its socket.
+    pub(crate) fn open_datagrams(self: &Rc<Self>, socket: DatagramSocket) {
+        let limits = OutboxLimits {
+            bytes: usize::MAX,
+            // The room for a frame's header and extensions is checked when it is written.
+            max_payload: self.limits().max_datagram - PREFIX - 32,
+            by_reference_from: usize::MAX,
+        };
+        let outbox = Outbox::new(Destination::Node, limits, self.pool.clone());
+        self.datagrams.outbox.replace(Some(outbox));
+        let socket = Rc::new(socket);
+        for _ in 0..IN_FLIGHT {
+            self.spawn_task(send_loop(self.clone(), socket.clone()));
+            self.spawn_task(receive_loop(self.clone(), socket.clone()));
+        }
+    }
+
+    /// Sends a message to an actor in one datagram.
+    pub(crate) fn send_datagram<M: Message>(
+        self: &Rc<Self>,
+        to: Address,
+        kind: Kind,
+        correlation: u64,
+        extensions: &Extensions,
+        message: &mut Option<M>,
+    ) -> Result<(), TellError> {
+        let Some(peer) = self.peer_of(to) else {
+            return self.send(
+                to,
+                kind,
+                correlation,
+                extensions,
+                message,
+                Admission::Bounded,
+            );
+        };
+        let target = self.datagram_target(peer, to.slot().worker());
+        let (target, token) = target.ok_or(TellError::Unreachable)?;
+        let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
+        self.push_datagram(target, token, |outbox| {
+            M::Passing::pack(message, header, extensions, outbox, Admission::Bounded)
+        })
+        .ok_or(TellError::Unreachable)??;
+        Ok(())
+    }
+
+    /// Sends an answer in one datagram to where the ask came from.
+    pub(crate) fn answer_by_datagram<T>(
+        self: &Rc<Self>,
+        peer: Peer,
+        to: SocketAddr,
+        push: impl FnOnce(&mut Outbox) -> T,
+    ) -> Option<T> {
+        let token = self.links.any(peer)?.datagram_token;
+        self.push_datagram(to, token, push)
+    }
+
+    /// Archives one datagram and queues it.
+    fn push_datagram<T>(
+        &self,
+        to: SocketAddr,
+        token: u64,
+        push: impl FnOnce(&mut Outbox) -> T,
+    ) -> Option<T> {
+        let mut prefix = [0; PREFIX];
+        prefix[0..4].copy_from_slice(&MAGIC);
+        prefix[4..8].copy_from_slice(&self.shared.id.bits().to_le_bytes());
+        prefix[8..16].copy_from_slice(&token.to_le_bytes());
+        let mut outbox = self.datagrams.outbox.borrow_mut();
+        let outbox = outbox.as_mut()?;
+        outbox.push_prefix(&prefix).ok()?;
+        let pushed = push(outbox);
+        let mut pieces = Vec::with_capacity(1);
+        while let Some(piece) = outbox.pop_bytes() {
+            pieces.push(piece);
+        }
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let mut waiting = self.datagrams.waiting.borrow_mut();
+        if len == PREFIX {
+            // Nothing was pushed: the caller has the reason.
+        } else if len > self.limits().max_datagram || waiting.len() >= MOST_WAITING {
+            self.datagrams.dropped.set(self.datagrams.dropped.get() + 1);
+        } else {
+            waiting.push_back(Outgoing { to, pieces });
+            drop(waiting);
+            let sender = self.datagrams.senders.borrow_mut().pop();
+            if let Some(sender) = sender {
+                sender.wake();
+            }
+        }
+        Some(pushed)
+    }
+
+    fn receive_datagram(self: &Rc<Self>, datagram: Lease, from: SocketAddr) -> Option<()> {
+        let (prefix, _) = datagram.split_first_chunk::<PREFIX>()?;
+        let node = NodeId::from_bits(u32::from_le_bytes([
+            prefix[4], prefix[5], prefix[6], prefix[7],
+        ]));
+        if prefix[0..4] != MAGIC || prefix[8..16] != self.shared.datagram_token.to_le_bytes() {
+            return None;
+        }
+        let peer = self.links.any_to(node)?.peer;
+        let frame = datagram.slice(PREFIX, datagram.len() - PREFIX);
+        let mut frames = FrameReader::foreign(frame, self.limits().max_payload);
+        let frame = frames.next_frame().ok()??;
+        if frames.remaining() > 0 || frame.header().kind == Kind::System {
+            return None;
+        }
+        self.dispatch_foreign(frame, Origin::Datagram(peer, from));
+        Some(())
+    }
+}
+
+async fn send_loop(core: Rc<Core>, socket: Rc<DatagramSocket>) {
+    loop {
+        let Outgoing { to, pieces } = poll_fn(|context| {
+            let next = core.datagrams.waiting.borrow_mut().pop_front();
+            match next {
+                Some(outgoing) => Poll::Ready(outgoing),
+                None => {
+                    core.datagrams
+                        .senders
+                        .borrow_mut()
+                        .push(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
+        if let Err(error) = socket.send_to(to, Data::Leases(pieces)).await {
+            core.datagrams.dropped.set(core.datagrams.dropped.get() + 1);
+            tracing::debug!(target: "annulus", %to, %error, "a datagram was not sent");
+        }
+    }
+}
+
+async fn receive_loop(core: Rc<Core>, socket: Rc<DatagramSocket>) {
+    loop {
+        let Ok(chunk) = core.pool.acquire_sized(core.limits().max_datagram) else {
+            sleep(std::time::Duration::from_millis(1)).await;
+            continue;
+        };
+        match socket.receive(chunk).await {
+            Ok(Datagram {
+                mut chunk,
+                from,
+                truncated: false,
+                ..
+            }) => {
+                let datagram = chunk.take_committed();
+                drop(chunk);
+                if core.receive_datagram(datagram, from).is_none() {
+                    core.datagrams.dropped.set(core.datagrams.dropped.get() + 1);
+                }
+            }
+            Ok(_) => core.datagrams.dropped.set(core.datagrams.dropped.get() + 1),
+            Err(error) => {
+                // An earlier datagram to a socket that is gone shows up here: it concerns that one.
+                tracing::debug!(target: "annulus", %error, "receiving a datagram failed");
+                sleep(std::time::Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+/// Bytes of kernel buffer for each worker's socket.
+pub(crate) const fn socket_buffer() -> usize {
+    SOCKET_BUFFER
+}

@@ -1,0 +1,71 @@
+//! A worker's entry: how threads that are not workers, or are another node's, reach it.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use annulus_transport::{driver::Doorbell, park::Parker};
+
+use crate::{core::Core, tasks::Runnable};
+
+/// What comes in through an entry.
+pub(crate) enum Command {
+    /// Make this ready.
+    Wake(Runnable),
+    /// Run this on the worker.
+    Run(Box<dyn FnOnce(&std::rc::Rc<Core>) + Send>),
+}
+
+/// See the [module](self).
+pub(crate) struct Entry {
+    commands: flume::Sender<Command>,
+    pub(crate) parker: Parker,
+    /// Set by the worker's thread when its driver stands.
+    doorbell: OnceLock<Arc<dyn Doorbell>>,
+}
+
+impl Entry {
+    pub(crate) fn new() -> (Arc<Self>, flume::Receiver<Command>) {
+        let (commands, receiver) = flume::unbounded();
+        (
+            Arc::new(Entry {
+                commands,
+                parker: Parker::new(),
+                doorbell: OnceLock::new(),
+            }),
+            receiver,
+        )
+    }
+
+    pub(crate) fn set_doorbell(&self, doorbell: Arc<dyn Doorbell>) {
+        // A worker has one driver in its life, so this is set once.
+        let _ = self.doorbell.set(doorbell);
+    }
+
+    /// Makes something ready. Wakers call this, so their number bounds the queue: each is queued once.
+    pub(crate) fn wake(&self, target: Runnable) {
+        self.push(Command::Wake(target));
+    }
+
+    /// Runs something on the worker. Returns `false` if the worker has ended.
+    pub(crate) fn run(&self, job: impl FnOnce(&std::rc::Rc<Core>) + Send + 'static) -> bool {
+        self.push(Command::Run(Box::new(job)))
+    }
+
+    fn push(&self, command: Command) -> bool {
+        let taken = self.commands.send(command).is_ok();
+        if self.parker.claim()
+            && let Some(doorbell) = self.doorbell.get()
+        {
+            doorbell.ring();
+        }
+        taken
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entry({} waiting)", self.commands.len())
+    }
+}

@@ -1,0 +1,192 @@
+//! A worker's lanes to and from the other workers of its node.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+use annulus_codec::{
+    chunk::{ChunkPool, SealedChunk},
+    outbox::{Crossing, Destination, Outbox, OutboxLimits},
+};
+use annulus_transport::lane::{self, Receiver, Sender};
+
+use crate::{core::Core, entry::Entry};
+
+/// Both ends of the lanes of one worker, as they are made: index is the other worker.
+pub(crate) struct LaneEnds {
+    outbound: Vec<Option<OutboundEnds>>,
+    inbound: Vec<Option<InboundEnds>>,
+}
+
+struct OutboundEnds {
+    crossings: Sender<Crossing>,
+    returns: Receiver<SealedChunk>,
+}
+
+struct InboundEnds {
+    crossings: Receiver<Crossing>,
+    returns: Sender<SealedChunk>,
+}
+
+/// Makes the lanes between all pairs of `workers` workers.
+pub(crate) fn connect(workers: usize, capacity: usize) -> Vec<LaneEnds> {
+    let empty = || LaneEnds {
+        outbound: (0..workers).map(|_| None).collect(),
+        inbound: (0..workers).map(|_| None).collect(),
+    };
+    let mut ends: Vec<LaneEnds> = (0..workers).map(|_| empty()).collect();
+    for from in 0..workers {
+        for to in (0..workers).filter(|to| *to != from) {
+            let (crossings, incoming) = lane::channel(capacity);
+            let (home, returns) = lane::channel(capacity);
+            ends[from].outbound[to] = Some(OutboundEnds { crossings, returns });
+            ends[to].inbound[from] = Some(InboundEnds {
+                crossings: incoming,
+                returns: home,
+            });
+        }
+    }
+    ends
+}
+
+/// The way to one other worker.
+struct Outbound {
+    outbox: RefCell<Outbox>,
+    crossings: RefCell<Sender<Crossing>>,
+    /// A crossing that did not fit into the lane.
+    held: RefCell<Option<Crossing>>,
+    /// Chunks that come home empty.
+    returns: RefCell<Receiver<SealedChunk>>,
+    entry: Arc<Entry>,
+}
+
+/// The way from one other worker.
+struct Inbound {
+    crossings: RefCell<Receiver<Crossing>>,
+    returns: RefCell<Sender<SealedChunk>>,
+}
+
+/// See the [module](self).
+pub(crate) struct Lanes {
+    outbound: Vec<Option<Outbound>>,
+    inbound: Vec<Option<Inbound>>,
+    /// Parcels taken in since the start.
+    crossings: Cell<u64>,
+}
+
+impl Lanes {
+    pub(crate) fn new(
+        ends: LaneEnds,
+        entries: &[Arc<Entry>],
+        limits: OutboxLimits,
+        pool: &ChunkPool,
+    ) -> Self {
+        let outbound = ends.outbound.into_iter().zip(entries).map(|(ends, entry)| {
+            let OutboundEnds { crossings, returns } = ends?;
+            Some(Outbound {
+                outbox: RefCell::new(Outbox::new(Destination::Worker, limits, pool.clone())),
+                crossings: RefCell::new(crossings),
+                held: RefCell::new(None),
+                returns: RefCell::new(returns),
+                entry: entry.clone(),
+            })
+        });
+        let inbound = ends.inbound.into_iter().map(|ends| {
+            let InboundEnds { crossings, returns } = ends?;
+            Some(Inbound {
+                crossings: RefCell::new(crossings),
+                returns: RefCell::new(returns),
+            })
+        });
+        Lanes {
+            outbound: outbound.collect(),
+            inbound: inbound.collect(),
+            crossings: Cell::new(0),
+        }
+    }
+
+    /// What waits for another worker.
+    pub(crate) fn outbox(&self, worker: usize) -> Option<&RefCell<Outbox>> {
+        Some(&self.outbound.get(worker)?.as_ref()?.outbox)
+    }
+
+    /// Whether no other worker has sent anything that has not been taken in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbound
+            .iter()
+            .flatten()
+            .all(|inbound| inbound.crossings.borrow().is_empty())
+    }
+
+    /// Whether everything for other workers has left.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.outbound
+            .iter()
+            .flatten()
+            .all(|out| out.held.borrow().is_none() && out.outbox.borrow().is_empty())
+    }
+
+    pub(crate) fn crossings(&self) -> u64 {
+        self.crossings.get()
+    }
+}
+
+/// Parcels that are taken from one lane before the next one has its turn.
+const PARCELS_PER_LANE: usize = 16;
+
+impl Core {
+    /// Takes in what other workers have sent. Returns whether there was anything.
+    pub(crate) fn drain_lanes(self: &Rc<Self>) -> bool {
+        let mut any = false;
+        for inbound in self.lanes.inbound.iter().flatten() {
+            for _ in 0..PARCELS_PER_LANE {
+                let Some(crossing) = inbound.crossings.borrow_mut().try_recv() else {
+                    break;
+                };
+                any = true;
+                self.lanes.crossings.set(self.lanes.crossings.get() + 1);
+                let walked = self.walk(crossing.open(&self.pool));
+                // If nobody has kept a message, the chunk goes home at once.
+                if let Some(Ok(chunk)) = walked.map(|frames| frames.into_bytes().try_seal())
+                    && let Err(chunk) = inbound.returns.borrow_mut().try_send(chunk)
+                {
+                    self.pool.restock(chunk);
+                }
+            }
+        }
+        any
+    }
+
+    /// Publishes what waits for other workers, and rings for those that are parked.
+    pub(crate) fn flush_lanes(&self) {
+        for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
+            let Some(outbound) = outbound else { continue };
+            let mut outbox = outbound.outbox.borrow_mut();
+            let mut held = outbound.held.borrow_mut();
+            if outbox.is_empty() && held.is_none() {
+                continue;
+            }
+            let mut returns = outbound.returns.borrow_mut();
+            while let Some(chunk) = returns.try_recv() {
+                self.pool.restock(chunk);
+            }
+            let mut crossings = outbound.crossings.borrow_mut();
+            let mut published = false;
+            while let Some(crossing) = held.take().or_else(|| outbox.pop_crossing()) {
+                if let Err(crossing) = crossings.try_send(crossing) {
+                    *held = Some(crossing);
+                    break;
+                }
+                published = true;
+            }
+            if published {
+                self.room_made.set(true);
+                if outbound.entry.parker.claim() {
+                    self.io.ring_doorbell(worker);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! Links: one connection between a worker of this node and a worker of another.
+//!
+//! Frames wait in the link's outbox; a task sends what is there, as much as there is, and goes on when
+//! the kernel has taken it. Another task receives into a chunk and hands whole frames to the worker,
+//! where they lie: only a frame that the end of a chunk cuts is moved.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt,
+    future::poll_fn,
+    net::SocketAddr,
+    rc::Rc,
+    task::{Poll, Waker},
+};
+
+use annulus_codec::{
+    address::{NodeId, Slot},
+    chunk::{ChunkWriter, Lease},
+    frame::{FrameError, FrameReader, HEADER_LEN, Header, Kind, scan},
+    message::MessageId,
+    outbox::{Destination, Outbox},
+};
+use annulus_transport::{
+    driver::{Detached, MAX_PIECES, Mono, OperationError},
+    stream::Stream,
+};
+
+use crate::{
+    cluster,
+    core::{Core, Inbound},
+    delivery::{Origin, Peer},
+    tasks::TaskKey,
+    timers::sleep,
+};
+
+/// The operation of the only system frame so far: a sign of life.
+const PING: u64 = 1;
+
+/// Room that is worth a receive, in bytes.
+const LEAST_ROOM: usize = 4096;
+
+/// Bytes received over one link that may wait to be handled before its reader pauses.
+const MOST_WAITING: usize = 1 << 20;
+
+/// What makes a connection a link.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkSetup {
+    pub(crate) peer: Peer,
+    pub(crate) name: String,
+    /// Which of the connections that there have been between the two nodes.
+    pub(crate) session: u64,
+    /// Which of the links between the two nodes.
+    pub(crate) index: u32,
+    /// The largest payload that the peer takes.
+    pub(crate) max_payload: usize,
+    /// Where the peer's workers take datagrams, and with what token.
+    pub(crate) datagrams: Vec<SocketAddr>,
+    pub(crate) datagram_token: u64,
+    /// What arrived behind the handshake.
+    pub(crate) rest: Vec<u8>,
+}
+
+/// Why a link ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LinkEnd {
+    /// The peer closed it.
+    Closed,
+    /// The operating system reported an error.
+    Broken(OperationError),
+    /// The peer sent what is no frame.
+    Malformed(FrameError),
+    /// Nothing was heard for too long.
+    Silent,
+    /// The peer does not take what waits for it.
+    Overflow,
+    /// Another link of the session ended, or the node shuts down.
+    Dropped,
+}
+
+impl fmt::Display for LinkEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkEnd::Closed => write!(f, "the other node closed it"),
+            LinkEnd::Broken(error) => error.fmt(f),
+            LinkEnd::Malformed(error) => write!(f, "the other node broke the protocol: {error}"),
+            LinkEnd::Silent => write!(f, "nothing was heard from the other node for too long"),
+            LinkEnd::Overflow => write!(f, "the other node does not take what waits for it"),
+            LinkEnd::Dropped => write!(f, "it was dropped"),
+        }
+    }
+}
+
+/// See the [module](self).
+pub(crate) struct Link {
+    pub(crate) peer: Peer,
+    pub(crate) name: String,
+    session: u64,
+    index: u32,
+    pub(crate) outbox: RefCell<Outbox>,
+    pub(crate) datagrams: Vec<SocketAddr>,
+    pub(crate) datagram_token: u64,
+    dirty: Cell<bool>,
+    closed: Cell<bool>,
+    heard: Cell<Mono>,
+    sent: Cell<Mono>,
+    /// Bytes received and not handled yet.
+    waiting: Cell<usize>,
+    writer: RefCell<Option<Waker>>,
+    reader: RefCell<Option<Waker>>,
+    tasks: RefCell<Vec<TaskKey>>,
+}
+
+impl Link {
+    /// Waits until there is something to send, and takes it.
+    async fn next_pieces(&self) -> Vec<Lease> {
+        poll_fn(|context| {
+            let mut outbox = self.outbox.borrow_mut();
+            outbox.rewind();
+            if outbox.is_empty() {
+                self.writer.replace(Some(context.waker().clone()));
+                return Poll::Pending;
+            }
+            let mut pieces = Vec::with_capacity(8);
+            while pieces.len() < MAX_PIECES
+                && let Some(piece) = outbox.pop_bytes()
+            {
+                pieces.push(piece);
+            }
+            Poll::Ready(pieces)
+        })
+        .await
+    }
+
+    /// Waits until most of what was received has been handled.
+    async fn drained(&self) {
+        poll_fn(|context| {
+            if self.waiting.get() <= MOST_WAITING {
+                return Poll::Ready(());
+            }
+            self.reader.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    pub(crate) fn handled(&self, bytes: usize) {
+        self.waiting.set(self.waiting.get() - bytes);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({} {})", self.name, self.index)
+    }
+}
+
+/// The links of a worker.
+#[derive(Default)]
+pub(crate) struct Links {
+    links: RefCell<BTreeMap<(NodeId, u32), Rc<Link>>>,
+    /// Links with something new to send.
+    dirty: RefCell<Vec<Rc<Link>>>,
+}
+
+impl Links {
+    /// The link that this worker sends on to a node: the one with the worker's own number. All of one
+    /// worker's frames to a node take it, so they stay in order.
+    #[inline]
+    pub(crate) fn route(&self, node: NodeId, worker: usize) -> Option<Rc<Link>> {
+        self.links.borrow().get(&(node, worker as u32)).cloned()
+    }
+
+    /// Any link to a peer.
+    pub(crate) fn any(&self, peer: Peer) -> Option<Rc<Link>> {
+        let links = self.links.borrow();
+        let (_, link) = links.range((peer.node, 0)..=(peer.node, u32::MAX)).next()?;
+        (link.peer == peer).then(|| link.clone())
+    }
+
+    /// Any link to a node.
+    pub(crate) fn any_to(&self, node: NodeId) -> Option<Rc<Link>> {
+        let links = self.links.borrow();
+        links
+            .range((node, 0)..=(node, u32::MAX))
+            .next()
+            .map(|(_, link)| link.clone())
+    }
+
+    #[inline]
+    pub(crate) fn mark_dirty(&self, link: &Rc<Link>) {
+        if !link.dirty.replace(true) {
+            self.dirty.borrow_mut().push(link.clone());
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Rc<Link>> {
+        self.links.borrow().values().cloned().collect()
+    }
+
+    /// Whether everything for other nodes is in the kernel's hands.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.links
+            .borrow()
+            .values()
+            .all(|link| link.outbox.borrow().is_empty())
+    }
+
+    fn remove(&self, link: &Link) {
+        self.links
+            .borrow_mut()
+            .remove(&(link.peer.node, link.index));
+    }
+}
+
+impl Core {
+    /// Makes a connection that has passed its handshake a link of this worker.
+    pub(crate) fn attach_link(self: &Rc<Self>, stream: Detached, setup: LinkSetup) {
+        let LinkSetup {
+            peer,
+            name,
+            session,
+            index,
+            max_payload,
+            datagrams,
+            datagram_token,
+            rest,
+        } = setup;
+        let mut limits = self.limits().outbox();
+        limits.max_payload = limits.max_payload.min(max_payload);
+        let link = Rc::new(Link {
+            peer,
+            name,
+            session,
+            index,
+            outbox: RefCell::new(Outbox::new(Destination::Node, limits, self.pool.clone())),
+            datagrams,
+            datagram_token,
+            dirty: Cell::new(false),
+            closed: Cell::new(false),
+            heard: Cell::new(self.now()),
+            sent: Cell::new(self.now()),
+            waiting: Cell::new(0),
+            writer: RefCell::new(None),
+            reader: RefCell::new(None),
+            tasks: RefCell::default(),
+        });
+        if let Some(old) = self
+            .links
+            .links
+            .borrow_mut()
+            .insert((peer.node, index), link.clone())
+        {
+            // The session that it belonged to has ended; its end is on its way here.
+            tracing::debug!(target: "annulus", node = old.name, "an old link is replaced");
+            self.push_close(old);
+        }
+        let stream = Stream::attach(&self.io, stream);
+        let tasks = [
+            self.spawn_task(read(self.clone(), link.clone(), stream.clone(), rest)),
+            self.spawn_task(write(self.clone(), link.clone(), stream)),
+            self.spawn_task(pulse(self.clone(), link.clone())),
+        ];
+        link.tasks.borrow_mut().extend(tasks);
+        tracing::debug!(target: "annulus", node = link.name, index, "link attached");
+    }
+
+    fn push_close(self: &Rc<Self>, link: Rc<Link>) {
+        let core = self.clone();
+        self.spawn_task(async move { core.close_link(&link, LinkEnd::Dropped) });
+    }
+
+    /// Ends a link. Its asks end; the cluster hears of it and ends the rest of the session.
+    pub(crate) fn close_link(self: &Rc<Self>, link: &Rc<Link>, end: LinkEnd) {
+        if link.closed.replace(true) {
+            return;
+        }
+        if self
+            .links
+            .links
+            .borrow()
+            .get(&(link.peer.node, link.index))
+            .is_some_and(|known| Rc::ptr_eq(known, link))
+        {
+            self.links.remove(link);
+        }
+        link.outbox.borrow_mut().clear();
+        for task in link.tasks.take() {
+            drop(self.tasks.remove(task));
+        }
+        self.fail_asks_to(link.peer);
+        self.room_made.set(true);
+        if end != LinkEnd::Dropped {
+            cluster::report_link_lost(self, link.peer, &link.name, link.session, link.index, end);
+        }
+    }
+
+    /// Ends all links of a session on this worker.
+    pub(crate) fn drop_peer(self: &Rc<Self>, peer: Peer, session: u64) {
+        for link in self.links.all() {
+            if link.peer == peer && link.session == session {
+                self.close_link(&link, LinkEnd::Dropped);
+            }
+        }
+        self.fail_asks_to(peer);
+    }
+
+    /// Hands frames that came in over links to their receivers. Returns whether there were any.
+    pub(crate) fn walk_inbound(self: &Rc<Self>) -> bool {
+        let mut any = false;
+        loop {
+            let Some(Inbound { mut frames, link }) = self.inbound.borrow_mut().pop_front() else {
+                return any;
+            };
+            any = true;
+            let bytes = frames.remaining();
+            while !link.closed.get() {
+                match frames.next_frame() {
+                    Ok(Some(frame)) if frame.header().kind == Kind::System => {}
+                    Ok(Some(frame)) => self.dispatch_foreign(frame, Origin::Link(link.peer)),
+                    Ok(None) => break,
+                    Err(error) => self.close_link(&link, LinkEnd::Malformed(error)),
+                }
+            }
+            link.handled(bytes);
+        }
+    }
+
+    /// Gets the writers of links with something new to send going.
+    pub(crate) fn flush_links(self: &Rc<Self>) {
+        while let Some(link) = {
+            let link = self.links.dirty.borrow_mut().pop();
+            link
+        } {
+            link.dirty.set(false);
+            if let Some(writer) = link.writer.take() {
+                writer.wake();
+            }
+            if link.outbox.borrow().bytes() > self.limits().link_bytes {
+                self.close_link(&link, LinkEnd::Overflow);
+            }
+        }
+    }
+}
+
+async fn write(core: Rc<Core>, link: Rc<Link>, stream: Stream) {
+    loop {
+        let pieces = link.next_pieces().await;
+        link.sent.set(core.now());
+        if let Err(error) = stream.send(pieces).await {
+            return core.close_link(&link, LinkEnd::Broken(error));
+        }
+        core.room_made.set(true);
+    }
+}
+
+async fn read(core: Rc<Core>, link: Rc<Link>, stream: Stream, rest: Vec<u8>) {
+    let end = receive_frames(&core, &link, &stream, rest).await;
+    core.close_link(&link, end);
+}
+
+async fn receive_frames(
+    core: &Rc<Core>,
+    link: &Rc<Link>,
+    stream: &Stream,
+    rest: Vec<u8>,
+) -> LinkEnd {
+    let mut chunk = acquire(core, rest.len()).await;
+    chunk.append(&rest);
+    drop(rest);
+    loop {
+        let prefix = match scan(chunk.peek(), core.limits().max_payload) {
+            Ok(prefix) => prefix,
+            Err(error) => return LinkEnd::Malformed(error),
+        };
+        if prefix.complete > 0 {
+            link.waiting.set(link.waiting.get() + prefix.complete);
+            let frames =
+                FrameReader::foreign(chunk.take(prefix.complete), core.limits().max_payload);
+            core.inbound.borrow_mut().push_back(Inbound {
+                frames,
+                link: link.clone(),
+            });
+        }
+        chunk = make_room(core, chunk, prefix.next_frame).await;
+        link.drained().await;
+        let (filled, bytes) = match stream.receive(chunk).await {
+            Ok(received) => received,
+            Err(error) => return LinkEnd::Broken(error),
+        };
+        if bytes == 0 {
+            return LinkEnd::Closed;
+        }
+        link.heard.set(core.now());
+        chunk = filled;
+    }
+}
+
+/// Makes sure that the frame at the end of the chunk can be received in one piece. The part of it that
+/// is there already is moved if it does not fit behind what came before.
+async fn make_room(core: &Rc<Core>, mut chunk: ChunkWriter, next_frame: usize) -> ChunkWriter {
+    chunk.rewind();
+    let cut = chunk.untaken();
+    let missing = next_frame - cut;
+    let wanted = if cut == 0 && next_frame <= HEADER_LEN {
+        LEAST_ROOM
+    } else {
+        missing
+    };
+    if chunk.spare() >= wanted {
+        return chunk;
+    }
+    let mut fresh = acquire(core, next_frame).await;
+    let moved = fresh.append(chunk.peek());
+    debug_assert!(moved);
+    fresh
+}
+
+/// A chunk, as soon as there is memory for one.
+async fn acquire(core: &Rc<Core>, capacity: usize) -> ChunkWriter {
+    loop {
+        match core.pool.acquire_sized(capacity) {
+            Ok(chunk) => return chunk,
+            // Leases are dropped as messages get handled: nothing is read meanwhile, so the sender
+            // feels it.
+            Err(_) => sleep(std::time::Duration::from_millis(1)).await,
+        }
+    }
+}
+
+/// Shows the peer that this node lives, and ends the link when the peer shows nothing.
+async fn pulse(core: Rc<Core>, link: Rc<Link>) {
+    let (beat, silence) = (core.limits().heartbeat, core.limits().silence);
+    loop {
+        sleep(beat).await;
+        let now = core.now();
+        if now.since(link.heard.get()) > silence {
+            return core.close_link(&link, LinkEnd::Silent);
+        }
+        if now.since(link.sent.get()) >= beat {
+            let ping = Header::new(
+                Kind::System,
+                Slot::new(0, 0),
+                0,
+                MessageId::from_bits(PING),
+                0,
+            );
+            // Without memory for 32 bytes there is nothing to show.
+            let _ = link.outbox.borrow_mut().push_header(ping);
+            core.links.mark_dirty(&link);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Names: how actors of one node are found from another.
+
+use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
+
+use annulus_codec::{
+    address::{Address, NodeId, Slot},
+    message::MessageId,
+};
+use annulus_macros::message;
+
+use crate::{
+    actor::{Actor, Handler},
+    cluster::{self, WaitForPeer},
+    context::Context,
+    core::Core,
+    error::AskError,
+    message::Msg,
+    protocol::Protocol,
+    reference::ActorRef,
+    timers::timeout,
+};
+
+/// The index and generation of the actor for names on worker 0: it is the third actor there.
+const INDEX: usize = 2;
+const GENERATION: u32 = 3;
+
+type NamesProtocol = (Lookup, Register);
+
+fn of(node: NodeId, incarnation: u32) -> ActorRef<NamesProtocol> {
+    ActorRef::from_address(Address::new(
+        node,
+        incarnation,
+        Slot::new(0, INDEX),
+        GENERATION,
+    ))
+}
+
+fn here(core: &Core) -> ActorRef<NamesProtocol> {
+    of(core.shared.id, core.shared.incarnation_tag)
+}
+
+/// A name for actors with the protocol `P`. Make it a constant that both sides use.
+///
+/// ```ignore
+/// const ECHO: Name<(Say,)> = Name::new("echo");
+/// ```
+pub struct Name<P> {
+    text: std::borrow::Cow<'static, str>,
+    protocol: PhantomData<fn() -> P>,
+}
+
+impl<P: Protocol> Name<P> {
+    /// A fixed name.
+    pub const fn new(text: &'static str) -> Self {
+        Name {
+            text: std::borrow::Cow::Borrowed(text),
+            protocol: PhantomData,
+        }
+    }
+
+    /// A name made at run time.
+    pub fn from_string(text: String) -> Self {
+        Name {
+            text: std::borrow::Cow::Owned(text),
+            protocol: PhantomData,
+        }
+    }
+
+    /// The text of the name.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Gives the name to an actor of this node. It is free again when the actor has ended.
+    ///
+    /// # Errors
+    /// If another actor has it, or the node has too many names.
+    pub async fn register(&self, actor: ActorRef<P>) -> Result<(), RegisterError> {
+        let core = Core::current().ok_or(RegisterError::Ask(AskError::NoWorker))?;
+        let register = Register {
+            name: self.text.to_string(),
+            address: actor.address(),
+            messages: P::MESSAGES.iter().map(|id| id.bits()).collect(),
+        };
+        let registered = here(&core)
+            .ask(register)
+            .await
+            .map_err(RegisterError::Ask)?;
+        registered.into_inner().0
+    }
+
+    /// Finds the actor that has this name on a node. If the node is not connected yet, this waits
+    /// for it, and for the name, for at most `patience`.
+    ///
+    /// # Errors
+    /// If there is no such node or name in time, or the actor has another protocol.
+    pub async fn find_on(
+        &self,
+        node: &str,
+        patience: Duration,
+    ) -> Result<ActorRef<P>, LookupError> {
+        let core = Core::current().ok_or(LookupError::Ask(AskError::NoWorker))?;
+        let mut last = LookupError::NoSuchNode(node.into());
+        let find = async {
+            loop {
+                match self.look_once(&core, node).await {
+                    Ok(found) => return Ok(found),
+                    Err(error @ LookupError::OtherProtocol { .. }) => return Err(error),
+                    Err(error) => last = error,
+                }
+                crate::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match timeout(patience, find).await {
+            Ok(found) => found,
+            Err(_) => Err(last),
+        }
+    }
+
+    async fn look_once(&self, core: &Core, node: &str) -> Result<ActorRef<P>, LookupError> {
+        let id = NodeId::from_name(node);
+        let incarnation = if core.is_here(id) {
+            core.shared.incarnation_tag
+        } else {
+            let wait = WaitForPeer { name: node.into() };
+            cluster::here(core)
+                .ask(wait)
+                .await
+                .map_err(LookupError::Ask)?
+                .into_inner()
+                .0
+        };
+        let lookup = Lookup {
+            name: self.text.to_string(),
+        };
+        let found = of(id, incarnation)
+            .ask(lookup)
+            .await
+            .map_err(LookupError::Ask)?;
+        let Some(address) = found.address.as_ref() else {
+            return Err(LookupError::NoSuchName {
+                name: self.text.to_string(),
+                node: node.into(),
+            });
+        };
+        let offers = |id: &MessageId| {
+            found
+                .messages
+                .iter()
+                .any(|known| known.to_native() == id.bits())
+        };
+        match P::MESSAGES.iter().find(|id| !offers(id)) {
+            None => Ok(ActorRef::from_address(address.to_address())),
+            Some(missing) => Err(LookupError::OtherProtocol { missing: *missing }),
+        }
+    }
+}
+
+impl<P> Clone for Name<P> {
+    fn clone(&self) -> Self {
+        Name {
+            text: self.text.clone(),
+            protocol: PhantomData,
+        }
+    }
+}
+
+impl<P> fmt::Debug for Name<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({})", self.text)
+    }
+}
+
+/// Why a name was not given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// Another actor of the node has it.
+    Taken(String),
+    /// The node has as many names as it may have.
+    TooManyNames(usize),
+    /// The actor lives on another node, or has ended.
+    NotHere,
+    /// The node did not answer.
+    Ask(AskError),
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RegisterError::Taken(name) => write!(f, "another actor has the name `{name}`"),
+            RegisterError::TooManyNames(max) => write!(f, "the node has {max} names already"),
+            RegisterError::NotHere => write!(f, "the actor does not live on this node"),
+            RegisterError::Ask(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RegisterError {}
+
+/// Why an actor was not found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// No node of this name was connected in time.
+    NoSuchNode(String),
+    /// The node has no actor of this name.
+    NoSuchName {
+        /// The name that was looked for.
+        name: String,
+        /// The node that was asked.
+        node: String,
+    },
+    /// The actor does not take all the messages of the protocol, or takes another version of one.
+    OtherProtocol {
+        /// The first message that it does not take.
+        missing: MessageId,
+    },
+    /// The node did not answer.
+    Ask(AskError),
+}
+
+impl fmt::Display for LookupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LookupError::NoSuchNode(node) => write!(f, "no node `{node}` is connected"),
+            LookupError::NoSuchName { name, node } => {
+                write!(f, "node `{node}` has no actor named `{name}`")
+            }
+            LookupError::OtherProtocol { missing } => {
+                write!(f, "the actor does not take message {missing:?}")
+            }
+            LookupError::Ask(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LookupError {}
+
+/// Which actor has this name?
+#[message(reply = Found, name = "annulus.Lookup", crate = crate)]
+pub(crate) struct Lookup {
+    name: String,
+}
+
+/// This one, and these are the messages it takes.
+#[message(name = "annulus.Found", crate = crate)]
+pub(crate) struct Found {
+    address: Option<Address>,
+    messages: Vec<u64>,
+}
+
+/// Give an actor a name. It passes by value: no other node can send it.
+#[message(local, reply = Registered, crate = crate)]
+pub(crate) struct Register {
+    name: String,
+    address: Address,
+    messages: Vec<u64>,
+}
+
+/// Whether the name was given.
+#[message(local, crate = crate)]
+pub(crate) struct Registered(Result<(), RegisterError>);
+
+struct Entry {
+    address: Address,
+    messages: Vec<u64>,
+}
+
+#[derive(Default)]
+pub(crate) struct Names {
+    names: BTreeMap<String, Entry>,
+}
+
+impl Actor for Names {
+    type Protocol = NamesProtocol;
+}
+
+impl Handler<Lookup> for Names {
+    async fn handle(&mut self, lookup: Msg<Lookup>, _: &mut Context<Self>) -> Found {
+        match self.names.get(lookup.name.as_str()) {
+            Some(entry) => Found {
+                address: Some(entry.address),
+                messages: entry.messages.clone(),
+            },
+            None => Found {
+                address: None,
+                messages: Vec::new(),
+            },
+        }
+    }
+}
+
+impl Handler<Register> for Names {
+    async fn handle(&mut self, register: Msg<Register>, context: &mut Context<Self>) -> Registered {
+        let Register {
+            name,
+            address,
+            messages,
+        } = register.into_inner();
+        let max = context.core().limits().names;
+        if !context.core().is_here(address.node()) {
+            return Registered(Err(RegisterError::NotHere));
+        }
+        if self.names.contains_key(&name) {
+            return Registered(Err(RegisterError::Taken(name)));
+        }
+        if self.names.len() >= max {
+            return Registered(Err(RegisterError::TooManyNames(max)));
+        }
+        self.names.insert(name.clone(), Entry { address, messages });
+        context.task(|names| async move {
+            // Whatever the outcome, the actor is gone now.
+            let _ = ActorRef::<()>::from_address(address).join().await;
+            let _ = names
+                .with(move |names, _| names.forget(&name, address))
+                .await;
+        });
+        Registered(Ok(()))
+    }
+}
+
+impl Names {
+    fn forget(&mut self, name: &str, address: Address) {
+        if self
+            .names
+            .get(name)
+            .is_some_and(|entry| entry.address == address)
+        {
+            self.names.remove(name);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! References to actors.
+
+use std::{
+    cmp::Ordering,
+    fmt,
+    future::Future,
+    hash::{Hash, Hasher},
+    marker::PhantomData,
+    pin::Pin,
+    rc::Rc,
+    task::{Context as TaskContext, Poll},
+};
+
+use annulus_codec::{
+    address::{Address, AddressResolver, ArchivedAddress},
+    extension::Extensions,
+    frame::Kind,
+    message::Message,
+    outbox::Admission,
+};
+use rkyv::{Archive, Deserialize, Place, Serialize, rancor::Fallible};
+
+use crate::{
+    actor::{Exit, StopMode},
+    actors::Ended,
+    ask::{Ask, Way},
+    core::Core,
+    datagram::DatagramRef,
+    error::{AskError, TellError, Undelivered},
+    protocol::Accepts,
+    steward::{self, Join, Order},
+};
+
+/// A reference to an actor that takes the messages of the protocol `P`, wherever it lives.
+///
+/// It is a 16-byte `Copy` value that can be a field of a message. It keeps nothing alive: when the
+/// actor has stopped, or its node was started anew, what is sent through it fails.
+///
+/// References work on the threads of a node's workers: in handlers, in tasks, and in
+/// [`Node::run`](crate::Node::run).
+pub struct ActorRef<P> {
+    address: Address,
+    protocol: PhantomData<fn() -> P>,
+}
+
+impl<P> ActorRef<P> {
+    pub(crate) fn new(address: Address) -> Self {
+        ActorRef {
+            address,
+            protocol: PhantomData,
+        }
+    }
+
+    /// Where the actor lives.
+    pub fn address(self) -> Address {
+        self.address
+    }
+
+    /// Takes an address for that of an actor with this protocol. Nothing bad happens if it is not: it
+    /// refuses what it does not know.
+    pub fn from_address(address: Address) -> Self {
+        Self::new(address)
+    }
+
+    /// Sends a message and does not wait. What is sent from one actor to another arrives in order, at
+    /// most once.
+    ///
+    /// # Errors
+    /// The message comes back, with the reason, if it is known at once that it cannot be delivered.
+    /// `Ok` does not mean that it has been handled: for that, ask.
+    #[inline]
+    pub fn tell<M: Message, I>(self, message: M) -> Result<(), Undelivered<M>>
+    where
+        P: Accepts<M, I>,
+    {
+        let mut message = Some(message);
+        let sent = Core::try_with(|core| {
+            let nothing = Extensions::default();
+            core.send(
+                self.address,
+                Kind::Tell,
+                0,
+                &nothing,
+                &mut message,
+                Admission::Bounded,
+            )
+        });
+        match (sent.unwrap_or(Err(TellError::NoWorker)), message) {
+            (Err(reason), Some(message)) => Err(Undelivered { message, reason }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a message, and waits while the queue to the actor is full.
+    ///
+    /// # Errors
+    /// As for [`tell`](Self::tell), except that the reason is never `Full`.
+    pub fn send<M: Message, I>(self, message: M) -> Sending<P, M, I>
+    where
+        P: Accepts<M, I>,
+    {
+        Sending {
+            to: self,
+            message: Some(message),
+            position: PhantomData,
+        }
+    }
+
+    /// Sends a message and waits for its answer. See [`Ask`].
+    pub fn ask<M: Message, I>(self, message: M) -> Ask<M>
+    where
+        P: Accepts<M, I>,
+    {
+        Ask::new(self.address, Way::Link, message)
+    }
+
+    /// The same actor, by datagrams: another class of delivery.
+    pub fn by_datagram(self) -> DatagramRef<P> {
+        DatagramRef::new(self)
+    }
+
+    /// Ends the actor. This works for actors of the same node.
+    ///
+    /// # Errors
+    /// [`TellError::LocalOnly`] if the actor lives on another node; [`TellError::Dead`] if it is known
+    /// to have ended.
+    pub fn stop(self, mode: StopMode) -> Result<(), TellError> {
+        let order = Order {
+            target: self.address,
+            mode,
+        };
+        let steward = steward::of(self.address);
+        steward
+            .tell(order)
+            .map_err(|undelivered| undelivered.reason)
+    }
+
+    /// Waits until the actor has ended and has been dropped. This works for actors of the same node.
+    ///
+    /// # Errors
+    /// [`AskError::Dead`] if it had ended before.
+    pub async fn join(self) -> Result<Exit, AskError> {
+        let here = Core::current().and_then(|core| {
+            let address = self.address;
+            let local = core.is_here(address.node()) && address.slot().worker() == core.worker();
+            local.then(|| {
+                core.actors
+                    .find(address.slot().index(), address.generation())
+            })
+        });
+        match here {
+            Some(Some(cell)) => Ok(Ended(cell).await),
+            Some(None) => Err(AskError::Dead),
+            None => {
+                let joined = steward::of(self.address)
+                    .ask(Join {
+                        target: self.address,
+                    })
+                    .await?;
+                joined.into_inner().0
+            }
+        }
+    }
+}
+
+/// A message that waits for room. See [`ActorRef::send`].
+#[must_use = "it is sent only when it is awaited"]
+pub struct Sending<P, M, I> {
+    to: ActorRef<P>,
+    message: Option<M>,
+    position: PhantomData<(Rc<()>, fn(I))>,
+}
+
+// The message is not pinned: it is only moved out.
+impl<P, M, I> Unpin for Sending<P, M, I> {}
+
+impl<P: Accepts<M, I>, M: Message, I> Future for Sending<P, M, I> {
+    type Output = Result<(), Undelivered<M>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let message = self.message.take().expect("a send is polled after its end");
+        match self.to.tell(message) {
+            Err(Undelivered {
+                message,
+                reason: TellError::Full,
+            }) => {
+                self.message = Some(message);
+                Core::with(|core| core.wait_for_room(context.waker()));
+                Poll::Pending
+            }
+            sent => Poll::Ready(sent),
+        }
+    }
+}
+
+impl<P> Copy for ActorRef<P> {}
+
+impl<P> Clone for ActorRef<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> PartialEq for ActorRef<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
+}
+
+impl<P> Eq for ActorRef<P> {}
+
+impl<P> PartialOrd for ActorRef<P> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<P> Ord for ActorRef<P> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.address.cmp(&other.address)
+    }
+}
+
+impl<P> Hash for ActorRef<P> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address.hash(state);
+    }
+}
+
+impl<P> fmt::Debug for ActorRef<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+// In a message a reference is its address: what protocol it has is said by the message's own type.
+annulus_codec::layout_of!(impl<P> for ActorRef<P> as Address);
+
+impl<P> Archive for ActorRef<P> {
+    type Archived = ArchivedAddress;
+    type Resolver = AddressResolver;
+
+    fn resolve(&self, resolver: Self::Resolver, out: Place<Self::Archived>) {
+        self.address.resolve(resolver, out);
+    }
+}
+
+impl<P, S: Fallible + ?Sized> Serialize<S> for ActorRef<P>
+where
+    Address: Serialize<S>,
+{
+    fn serialize(&self, serializer: &mut S) -> Result<Self::Resolver, S::Error> {
+        self.address.serialize(serializer)
+    }
+}
+
+impl<P, D: Fallible + ?Sized> Deserialize<ActorRef<P>, D> for ArchivedAddress {
+    fn deserialize(&self, _: &mut D) -> Result<ActorRef<P>, D::Error> {
+        Ok(ActorRef::new(self.to_address()))
+    }
+}
+
+impl<P> From<&ArchivedAddress> for ActorRef<P> {
+    fn from(archived: &ArchivedAddress) -> Self {
+        ActorRef::new(archived.to_address())
+    }
+}

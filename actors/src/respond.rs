@@ -1,0 +1,52 @@
+//! The answer to an ask: sent exactly once, whatever becomes of the handler.
+
+use annulus_codec::message::Message;
+
+use crate::{core::Core, delivery::Origin, error::Failure, message::Reply};
+
+/// Where one answer goes. Dropping it unanswered tells the asker so.
+#[derive(Debug)]
+pub(crate) struct ReplyTo {
+    origin: Origin,
+    correlation: u64,
+    open: bool,
+}
+
+impl ReplyTo {
+    pub(crate) fn new(origin: Origin, correlation: u64) -> Self {
+        ReplyTo {
+            origin,
+            correlation,
+            open: true,
+        }
+    }
+
+    /// Sends the reply; [`Reply::Later`] sends nothing, and is a fault of the handler if nobody holds
+    /// the responder: then the asker hears `NoReply`.
+    pub(crate) fn answer<R: Message>(mut self, reply: Reply<R>) {
+        if matches!(reply, Reply::Later) {
+            return;
+        }
+        self.open = false;
+        Core::with(|core| core.send_reply(self.origin, self.correlation, reply));
+    }
+
+    pub(crate) fn fail(mut self, failure: Failure) {
+        self.open = false;
+        Core::with(|core| core.send_failure(self.origin, self.correlation, failure));
+    }
+}
+
+impl Drop for ReplyTo {
+    fn drop(&mut self) {
+        if self.open {
+            // A handler that panics takes its actor with it.
+            let failure = if std::thread::panicking() {
+                Failure::Dead
+            } else {
+                Failure::NoReply
+            };
+            Core::with(|core| core.send_failure(self.origin, self.correlation, failure));
+        }
+    }
+}

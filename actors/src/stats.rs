@@ -1,0 +1,71 @@
+//! What a worker has done, in numbers.
+
+use annulus_transport::driver::DriverCounters;
+
+use crate::core::Core;
+
+/// What a worker has done since it started, and what it holds now.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// Actors that live.
+    pub actors: usize,
+    /// Tasks that have not ended.
+    pub tasks: usize,
+    /// Messages that actors have handled.
+    pub messages_handled: u64,
+    /// Parcels taken in from other workers; one holds many messages under load.
+    pub lane_parcels: u64,
+    /// Asks that wait for their outcome.
+    pub asks_open: usize,
+    /// Answers that came for asks that had ended.
+    pub answers_late: u64,
+    /// Messages that reached nobody.
+    pub dead_letters: u64,
+    /// Datagrams dropped by this worker.
+    pub datagrams_dropped: u64,
+    /// Bytes of message memory held now.
+    pub message_memory: usize,
+    /// Operations that the driver has in flight.
+    pub operations_in_flight: usize,
+    /// System calls of the worker's loop.
+    pub enters: u64,
+    /// Operations started.
+    pub operations: u64,
+    /// MSG_RING operations sent to wake other workers.
+    pub doorbells_rung: u64,
+    /// MSG_RING operations that failed.
+    pub doorbells_failed: u64,
+    /// Times that this worker was woken by a doorbell.
+    pub doorbells_heard: u64,
+}
+
+impl Core {
+    pub(crate) fn stats(&self) -> WorkerStats {
+        let DriverCounters {
+            enters,
+            operations,
+            doorbells_rung,
+            doorbells_failed,
+            doorbells_heard,
+            ..
+        } = self.io.counters();
+        WorkerStats {
+            actors: self.actors.len(),
+            tasks: self.tasks.len(),
+            messages_handled: self.messages_handled.get(),
+            lane_parcels: self.lanes.crossings(),
+            asks_open: self.asks.len(),
+            answers_late: self.asks.late.get(),
+            dead_letters: self.dead_letters.total(),
+            datagrams_dropped: self.datagrams.dropped.get(),
+            message_memory: self.pool.bytes_lent(),
+            operations_in_flight: self.io.in_flight(),
+            enters,
+            operations,
+            doorbells_rung,
+            doorbells_failed,
+            doorbells_heard,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The steward: the first actor of every worker. Other workers, and threads without one, ask it for
+//! what only the worker itself can do.
+
+use std::rc::Rc;
+
+use annulus_codec::address::{Address, Slot};
+use annulus_macros::message;
+use annulus_transport::driver::Detached;
+
+use crate::{
+    actor::{Actor, Exit, Handler, Respond, StopMode},
+    actors::Ended,
+    context::Context,
+    core::Core,
+    delivery::Peer,
+    error::AskError,
+    link::LinkSetup,
+    message::{Later, Msg, Reply},
+    reference::ActorRef,
+};
+
+/// The steward's index and generation on every worker: it is the first actor there.
+const INDEX: usize = 0;
+const GENERATION: u32 = 1;
+
+pub(crate) type Protocol = (Order, Join, Attach, DropPeer);
+
+/// The steward of the worker that an address is on.
+pub(crate) fn of(address: Address) -> ActorRef<Protocol> {
+    let slot = Slot::new(address.slot().worker(), INDEX);
+    let steward = Address::new(address.node(), address.incarnation(), slot, GENERATION);
+    ActorRef::from_address(steward)
+}
+
+/// The steward of a worker of this node.
+pub(crate) fn of_worker(core: &Core, worker: usize) -> ActorRef<Protocol> {
+    ActorRef::from_address(core.address(Slot::new(worker, INDEX), GENERATION))
+}
+
+/// End an actor.
+#[message(local, crate = crate)]
+pub(crate) struct Order {
+    pub(crate) target: Address,
+    pub(crate) mode: StopMode,
+}
+
+/// Wait for an actor's end.
+#[message(local, reply = Joined, crate = crate)]
+pub(crate) struct Join {
+    pub(crate) target: Address,
+}
+
+/// How it ended.
+#[message(local, crate = crate)]
+pub(crate) struct Joined(pub(crate) Result<Exit, AskError>);
+
+/// Take over a connection to another node.
+#[message(local, crate = crate)]
+pub(crate) struct Attach {
+    pub(crate) stream: Detached,
+    pub(crate) setup: LinkSetup,
+}
+
+/// Close all links of a session.
+#[message(local, crate = crate)]
+pub(crate) struct DropPeer {
+    pub(crate) peer: Peer,
+    pub(crate) session: u64,
+}
+
+pub(crate) struct Steward;
+
+impl Actor for Steward {
+    type Protocol = Protocol;
+}
+
+impl Handler<Order> for Steward {
+    async fn handle(&mut self, order: Msg<Order>, context: &mut Context<Self>) {
+        let Order { target, mode } = order.into_inner();
+        let core = context.core();
+        // System actors end with their worker.
+        if target.generation() > core.shared.system_actors(core.worker())
+            && let Some(cell) = core.actors.find(target.slot().index(), target.generation())
+        {
+            core.stop_actor(&cell, mode);
+        }
+    }
+}
+
+impl Respond<Join> for Steward {
+    async fn respond(&mut self, join: Msg<Join>, context: &mut Context<Self>) -> Reply<Joined> {
+        let target = join.target;
+        let core: Rc<Core> = context.core().clone();
+        let Some(cell) = core.actors.find(target.slot().index(), target.generation()) else {
+            return Joined(Err(AskError::Dead)).into();
+        };
+        let (later, responder): (Later, _) = context.defer(&join);
+        context.task(|_| async move {
+            responder.reply(Joined(Ok(Ended(cell).await)));
+        });
+        later.into()
+    }
+}
+
+impl Handler<Attach> for Steward {
+    async fn handle(&mut self, attach: Msg<Attach>, context: &mut Context<Self>) {
+        let Attach { stream, setup } = attach.into_inner();
+        context.core().attach_link(stream, setup);
+    }
+}
+
+impl Handler<DropPeer> for Steward {
+    async fn handle(&mut self, order: Msg<DropPeer>, context: &mut Context<Self>) {
+        let DropPeer { peer, session } = order.into_inner();
+        context.core().drop_peer(peer, session);
+    }
+}

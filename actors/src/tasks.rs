@@ -1,0 +1,181 @@
+//! Futures on a worker: tasks, and what wakes them and actors.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Wake, Waker},
+};
+
+use slab::Slab;
+
+use crate::{core::Core, entry::Entry};
+
+/// Names a task. A key that is out of date names nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskKey {
+    index: u32,
+    generation: u32,
+}
+
+/// What a waker makes ready: an actor or a task, as 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runnable {
+    Actor { index: u32, generation: u32 },
+    Task(TaskKey),
+}
+
+const TASK_BIT: u64 = 1 << 31;
+
+impl Runnable {
+    fn to_bits(self) -> u64 {
+        match self {
+            Runnable::Actor { index, generation } => u64::from(generation) << 32 | u64::from(index),
+            Runnable::Task(TaskKey { index, generation }) => {
+                u64::from(generation) << 32 | u64::from(index) | TASK_BIT
+            }
+        }
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        let generation = (bits >> 32) as u32;
+        let index = bits as u32 & !(TASK_BIT as u32);
+        if bits & TASK_BIT != 0 {
+            Runnable::Task(TaskKey { index, generation })
+        } else {
+            Runnable::Actor { index, generation }
+        }
+    }
+}
+
+/// Makes its target ready: on the worker's own thread by a push, from elsewhere through the worker's
+/// entry.
+pub(crate) struct RunWaker {
+    target: AtomicU64,
+    queued: AtomicBool,
+    home: Arc<Entry>,
+}
+
+impl RunWaker {
+    pub(crate) fn new(target: Runnable, home: Arc<Entry>) -> Arc<Self> {
+        Arc::new(RunWaker {
+            target: AtomicU64::new(target.to_bits()),
+            queued: AtomicBool::new(false),
+            home,
+        })
+    }
+
+    /// Points a waker that nobody holds at another target.
+    pub(crate) fn retarget(&self, target: Runnable) {
+        self.target.store(target.to_bits(), Ordering::Relaxed);
+        self.queued.store(false, Ordering::Relaxed);
+    }
+
+    /// The target is about to run: further wakes count again.
+    pub(crate) fn disarm(&self) {
+        self.queued.store(false, Ordering::Release);
+    }
+
+    fn wake_now(&self) {
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let target = Runnable::from_bits(self.target.load(Ordering::Relaxed));
+        let here = Core::try_with(|core| {
+            let here = Arc::ptr_eq(core.entry(), &self.home);
+            if here {
+                core.push_ready(target);
+            }
+            here
+        });
+        if here != Some(true) {
+            self.home.wake(target);
+        }
+    }
+}
+
+impl Wake for RunWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_now();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_now();
+    }
+}
+
+/// One task.
+pub(crate) struct TaskCell {
+    pub(crate) future: Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
+    pub(crate) wake: Arc<RunWaker>,
+    pub(crate) waker: Waker,
+}
+
+/// The tasks of a worker.
+#[derive(Default)]
+pub(crate) struct TaskTable {
+    tasks: RefCell<Slab<(u32, Rc<TaskCell>)>>,
+    generation: Cell<u32>,
+}
+
+impl TaskTable {
+    pub(crate) fn insert(
+        &self,
+        future: Pin<Box<dyn Future<Output = ()>>>,
+        home: &Arc<Entry>,
+    ) -> TaskKey {
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        let mut tasks = self.tasks.borrow_mut();
+        let vacant = tasks.vacant_entry();
+        let key = TaskKey {
+            index: vacant.key() as u32,
+            generation,
+        };
+        let wake = RunWaker::new(Runnable::Task(key), home.clone());
+        let waker = Waker::from(wake.clone());
+        vacant.insert((
+            generation,
+            Rc::new(TaskCell {
+                future: Cell::new(Some(future)),
+                wake,
+                waker,
+            }),
+        ));
+        key
+    }
+
+    pub(crate) fn find(&self, key: TaskKey) -> Option<Rc<TaskCell>> {
+        let tasks = self.tasks.borrow();
+        let (generation, task) = tasks.get(key.index as usize)?;
+        (*generation == key.generation).then(|| task.clone())
+    }
+
+    /// Takes a task out, to be dropped by the caller when it holds no borrow.
+    pub(crate) fn remove(&self, key: TaskKey) -> Option<Rc<TaskCell>> {
+        let mut tasks = self.tasks.borrow_mut();
+        let (generation, _) = tasks.get(key.index as usize)?;
+        if *generation != key.generation {
+            return None;
+        }
+        Some(tasks.remove(key.index as usize).1)
+    }
+
+    /// Takes all tasks out.
+    pub(crate) fn take_all(&self) -> Vec<Rc<TaskCell>> {
+        self.tasks
+            .borrow_mut()
+            .drain()
+            .map(|(_, task)| task)
+            .collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+}

@@ -1,0 +1,6 @@
+use annulus_macros::message;
+
+#[message]
+enum Never {}
+
+fn main() {}

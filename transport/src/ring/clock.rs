@@ -1,0 +1,71 @@
+//! The kernel's clocks and random numbers. This is the one place that asks for them.
+
+use std::time::Duration;
+
+use crate::driver::Mono;
+
+fn read(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid place for one timespec.
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert_eq!(result, 0, "both clocks exist on every kernel");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// `CLOCK_MONOTONIC`: also the clock of the ring's timeouts.
+pub(super) fn now() -> Mono {
+    Mono::default().after(read(libc::CLOCK_MONOTONIC))
+}
+
+/// `CLOCK_REALTIME`.
+pub(super) fn wall() -> Duration {
+    read(libc::CLOCK_REALTIME)
+}
+
+/// Fills `out` by getrandom(2).
+///
+/// # Panics
+/// If the kernel has no random numbers to give. Everything built on names that nobody can guess would
+/// be unsafe then.
+pub(super) fn entropy(out: &mut [u8]) {
+    let mut filled = 0;
+    while filled < out.len() {
+        let rest = &mut out[filled..];
+        // SAFETY: the pointer and the length are those of a slice borrowed mutably.
+        let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        if count >= 0 {
+            filled += count as usize;
+            continue;
+        }
+        let error = std::io::Error::last_os_error();
+        let interrupted = error.kind() == std::io::ErrorKind::Interrupted;
+        assert!(interrupted, "getrandom: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_monotonic_clock_never_goes_back() {
+        let mut last = now();
+        for _ in 0..1000 {
+            let next = now();
+            assert!(next >= last);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn entropy_fills_everything_and_differs() {
+        let (mut one, mut other) = ([0; 600], [0; 600]);
+        entropy(&mut one);
+        entropy(&mut other);
+        assert_ne!(one, other);
+        assert!(one[560..].iter().any(|byte| *byte != 0));
+    }
+}

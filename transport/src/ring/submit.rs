@@ -1,0 +1,246 @@
+//! The ring itself: entries in, one system call, completions out.
+
+use std::{collections::VecDeque, io, os::fd::AsRawFd, time::Duration};
+
+use io_uring::{
+    EnterFlags, IoUring, cqueue, opcode,
+    squeue::{Entry, Flags},
+    types::{CancelBuilder, SubmitArgs, Timespec},
+};
+
+use crate::driver::DriverError;
+
+/// How often in a row the kernel may be short of something before the driver gives up.
+const MAX_BUSY: u32 = 10_000;
+
+/// Entries that must reach the kernel together: an operation, and its timeout if it has one.
+pub(super) struct Unit {
+    entry: Entry,
+    timeout: Option<Entry>,
+}
+
+impl Unit {
+    /// An entry on its own.
+    pub(super) fn single(entry: Entry) -> Self {
+        Unit {
+            entry,
+            timeout: None,
+        }
+    }
+
+    /// An entry with a link timeout, which the kernel ties to it.
+    pub(super) fn with_linked_timeout(entry: Entry, timeout: Entry) -> Self {
+        Unit::with_timeout(entry.flags(Flags::IO_LINK), timeout)
+    }
+
+    /// An entry with a timeout of its own.
+    pub(super) fn with_timeout(entry: Entry, timeout: Entry) -> Self {
+        Unit {
+            entry,
+            timeout: Some(timeout),
+        }
+    }
+
+    /// Completions that the kernel will owe for it.
+    pub(super) fn completions(&self) -> u8 {
+        1 + u8::from(self.timeout.is_some())
+    }
+}
+
+/// How a system call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It did what it could, or the time was over.
+    Done,
+    /// A signal came first.
+    Interrupted,
+    /// The kernel was short of something. Taking in completions may help.
+    Busy,
+}
+
+/// The submission and completion queues of a ring.
+pub(super) struct Submission {
+    ring: IoUring,
+    /// What found no room in the submission queue, in order.
+    backlog: VecDeque<Unit>,
+    flags: u32,
+    busy: u32,
+    /// System calls that submit, wait, or both.
+    pub(super) enters: u64,
+    /// The kernel dropped completions: nobody knows any more what is in flight.
+    pub(super) lost: bool,
+}
+
+impl Submission {
+    /// Takes over a ring.
+    pub(super) fn new(ring: IoUring) -> Self {
+        // With DEFER_TASKRUN nothing completes unless GETEVENTS is set, so it always is.
+        let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        if ring.params().is_feature_no_iowait() {
+            flags |= EnterFlags::NO_IOWAIT;
+        }
+        Submission {
+            ring,
+            backlog: VecDeque::new(),
+            flags: flags.bits(),
+            busy: 0,
+            enters: 0,
+            lost: false,
+        }
+    }
+
+    /// Puts entries into the submission queue. If it is full, it is submitted first; if that does not
+    /// help, they wait until it does.
+    ///
+    /// # Safety
+    /// - All memory and descriptors that the entries name stay valid until the last completion of the
+    ///   unit is in.
+    pub(super) unsafe fn push(&mut self, unit: Unit) {
+        if self.backlog.is_empty() && self.try_push(&unit) {
+            return;
+        }
+        self.backlog.push_back(unit);
+        // A failure here comes again at the next enter, which reports it.
+        let _ = self.enter(0, None);
+        self.refill();
+    }
+
+    fn try_push(&mut self, unit: &Unit) -> bool {
+        let mut queue = self.ring.submission();
+        // SAFETY: whoever made the unit answers for its memory: see `push`. Both entries of a pair
+        // go in or neither does, so a link is never cut.
+        let pushed = unsafe {
+            match &unit.timeout {
+                None => queue.push(&unit.entry),
+                Some(timeout) => queue.push_multiple(&[unit.entry.clone(), timeout.clone()]),
+            }
+        };
+        pushed.is_ok()
+    }
+
+    fn refill(&mut self) {
+        while let Some(unit) = self.backlog.pop_front() {
+            if !self.try_push(&unit) {
+                self.backlog.push_front(unit);
+                return;
+            }
+        }
+    }
+
+    /// Whether there are entries that the kernel has not seen.
+    pub(super) fn has_entries(&mut self) -> bool {
+        !self.backlog.is_empty() || !self.ring.submission().is_empty()
+    }
+
+    /// Whether the kernel holds back completions until the next system call.
+    pub(super) fn has_deferred(&mut self) -> bool {
+        let queue = self.ring.submission();
+        !self.backlog.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Whether the ring can go on.
+    ///
+    /// # Errors
+    /// If the kernel dropped completions, be it at a submission in between.
+    pub(super) fn check(&self) -> Result<(), DriverError> {
+        if self.lost {
+            return Err(fault(io::Error::from_raw_os_error(libc::EBADR)));
+        }
+        Ok(())
+    }
+
+    /// The one system call: submits, and waits for `want` completions, at most for `timeout`.
+    ///
+    /// # Errors
+    /// Only those after which the ring is of no more use.
+    pub(super) fn enter(
+        &mut self,
+        want: u32,
+        timeout: Option<Duration>,
+    ) -> Result<Entered, DriverError> {
+        self.refill();
+        let to_submit = self.ring.submission().len() as u32;
+        let timeout = timeout.map(Timespec::from);
+        let mut arguments = SubmitArgs::new();
+        if let Some(timeout) = &timeout {
+            arguments = arguments.timespec(timeout);
+        }
+        self.enters += 1;
+        let submitter = self.ring.submitter();
+        // SAFETY: with EXT_ARG the argument is a `SubmitArgs`, which lives until the call returns.
+        // What the submitted entries point to is valid by the contract of `push`.
+        let result = unsafe { submitter.enter(to_submit, want, self.flags, Some(&arguments)) };
+        // A short count is no error: the rest stays in the queue for the next call.
+        match result {
+            Ok(_) => self.entered(),
+            Err(error) => self.entered_badly(error),
+        }
+    }
+
+    fn entered(&mut self) -> Result<Entered, DriverError> {
+        self.busy = 0;
+        Ok(Entered::Done)
+    }
+
+    fn entered_badly(&mut self, error: io::Error) -> Result<Entered, DriverError> {
+        match error.raw_os_error() {
+            Some(libc::ETIME) => self.entered(),
+            Some(libc::EINTR) => Ok(Entered::Interrupted),
+            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) if self.busy < MAX_BUSY => {
+                self.busy += 1;
+                std::thread::yield_now();
+                Ok(Entered::Busy)
+            }
+            errno => {
+                self.lost |= errno == Some(libc::EBADR);
+                Err(fault(error))
+            }
+        }
+    }
+
+    /// The next completion, if one is there.
+    pub(super) fn next(&mut self) -> Option<cqueue::Entry> {
+        self.ring.completion().next()
+    }
+
+    /// How many completions fit into the completion queue.
+    pub(super) fn completions_max(&self) -> usize {
+        self.ring.params().cq_entries() as usize
+    }
+
+    /// Cancels all that the kernel has. The completions come with later enters.
+    pub(super) fn cancel_all(&mut self) {
+        // Not waiting here at all; and to find nothing is fine.
+        let all = CancelBuilder::any().all();
+        let _ = self
+            .ring
+            .submitter()
+            .register_sync_cancel(Some(Timespec::new()), all);
+    }
+
+    /// The ring's descriptor.
+    pub(super) fn fd(&self) -> std::os::fd::RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+fn fault(source: io::Error) -> DriverError {
+    DriverError {
+        doing: "io_uring_enter",
+        source,
+    }
+}
+
+/// An entry that removes the timeout with this user data. It completes only if it fails.
+pub(super) fn remove_timeout_entry(target: u64) -> Entry {
+    opcode::TimeoutRemove::new(target)
+        .build()
+        .flags(Flags::SKIP_SUCCESS)
+}
+
+/// An entry that cancels the operation with this user data. It completes only if it fails.
+pub(super) fn cancel_entry(target: u64) -> Entry {
+    opcode::AsyncCancel::new(target)
+        .build()
+        .flags(Flags::SKIP_SUCCESS)
+}

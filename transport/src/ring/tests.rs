@@ -1,0 +1,118 @@
+//! What cannot be provoked from outside: completions that come late, or for nobody.
+
+use super::*;
+use crate::driver::{Cause, Fill};
+
+fn driver() -> RingDriver {
+    RingDriver::new(&RingConfig::default()).unwrap()
+}
+
+/// A receive that nothing ever arrives for, and the socket's other end.
+fn receive(driver: &mut RingDriver) -> (OperationKey, std::os::unix::net::UnixStream) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let socket = Descriptor::from(std::os::fd::OwnedFd::from(ours));
+    let into = Fill::Bytes(Vec::with_capacity(64));
+    (
+        driver.start(Operation::Receive { socket, into }, None),
+        theirs,
+    )
+}
+
+#[test]
+fn r10_a_completion_with_a_stale_generation_is_counted_and_ignored() {
+    let mut driver = driver();
+    let (old, _other) = receive(&mut driver);
+    driver.quiesce(Duration::from_secs(5)).unwrap();
+    let outcome = driver.poll(old, Waker::noop());
+    assert!(matches!(outcome, Poll::Ready(Err(error)) if error.cause == Cause::Canceled));
+
+    let (new, _other) = receive(&mut driver);
+    assert_eq!(new.index, old.index);
+    let strays = driver.counters().strays;
+    driver.take_in(abi::user_data(Kind::Operation, old), 5, false);
+    driver.take_in(u64::MAX, 5, false);
+    assert_eq!(driver.counters().strays, strays + 2);
+    assert!(driver.poll(new, Waker::noop()).is_pending());
+    assert_eq!(driver.in_flight(), 1);
+}
+
+#[test]
+fn r54_a_doorbell_that_failed_for_lack_of_memory_is_rung_again() {
+    let mut one = driver();
+    let mut other = driver();
+    one.set_peers(vec![None, Some(other.ring_bell())]);
+    one.take_in(abi::user_data_of(Kind::Rung, 1), -libc::ENOMEM, false);
+    assert_eq!(one.counters().doorbells_failed, 1);
+    one.enter(Wait::No, &mut Vec::new()).unwrap();
+    let soon = other.now().after(Duration::from_secs(5));
+    other
+        .enter(Wait::Until(Some(soon)), &mut Vec::new())
+        .unwrap();
+    assert_eq!(other.counters().doorbells_heard, 1);
+}
+
+#[test]
+fn the_end_of_a_wait_is_no_fault() {
+    let mut driver = driver();
+    let soon = driver.now().after(Duration::from_millis(5));
+    driver
+        .enter(Wait::Until(Some(soon)), &mut Vec::new())
+        .unwrap();
+    assert!(driver.now() >= soon);
+}
+
+#[test]
+fn a_waker_that_is_replaced_or_forgotten_comes_back_to_be_dropped() {
+    let mut driver = driver();
+    let (key, _other) = receive(&mut driver);
+    let waker = Waker::from(Arc::new(Nothing));
+    assert!(driver.poll(key, &waker).is_pending());
+    assert!(driver.retired().is_none());
+    assert!(driver.poll(key, Waker::noop()).is_pending());
+    assert!(driver.retired().is_some_and(|old| old.will_wake(&waker)));
+    driver.forget(key);
+    assert!(driver.retired().is_some());
+}
+
+#[test]
+fn r70_what_does_not_end_is_reported_and_its_memory_is_never_freed() {
+    let pool = annulus_codec::chunk::ChunkPool::new(64, 1, 64);
+    let mut driver = driver();
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    driver.operations.start_lost(Operation::Receive {
+        socket: Descriptor::from(std::os::fd::OwnedFd::from(ours)),
+        into: Fill::Chunk(pool.acquire().unwrap()),
+    });
+    let abandoned = driver.quiesce(Duration::from_millis(20)).unwrap_err();
+    assert_eq!(abandoned.operations, 1);
+    drop(driver);
+    assert_eq!(pool.bytes_lent(), 64);
+}
+
+#[test]
+fn r08_an_operation_that_lost_its_deadline_is_cancelled() {
+    let mut driver = driver();
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let receive = Operation::Receive {
+        socket: Descriptor::from(std::os::fd::OwnedFd::from(ours)),
+        into: Fill::Bytes(Vec::with_capacity(8)),
+    };
+    let key = driver.start(receive, Some(Duration::from_secs(60)));
+    driver.enter(Wait::No, &mut Vec::new()).unwrap();
+    driver.take_in(abi::user_data(Kind::Deadline, key), -libc::EINVAL, false);
+    let soon = driver.now().after(Duration::from_secs(5));
+    while driver.in_flight() > 0 {
+        driver
+            .enter(Wait::Until(Some(soon)), &mut Vec::new())
+            .unwrap();
+        assert!(driver.now() < soon);
+    }
+    let outcome = driver.poll(key, Waker::noop());
+    assert!(matches!(outcome, Poll::Ready(Err(error)) if error.cause == Cause::Canceled));
+}
+
+struct Nothing;
+
+impl std::task::Wake for Nothing {
+    fn wake(self: Arc<Self>) {}
+}
