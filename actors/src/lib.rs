@@ -52,7 +52,7 @@ pub use crate::{
     protocol::{Accepts, At, Protocol, Serve},
     reference::{ActorRef, Sending},
     stats::WorkerStats,
-    timers::{Elapsed, Sleep, TimerHandle, sleep, timeout},
+    timers::{Elapsed, Sleep, TimerHandle, now, sleep, timeout},
 };
 
 /// What most programs need: `use annulus::prelude::*;`.

@@ -246,6 +246,12 @@ impl TimerHandle {
     }
 }
 
+/// The time of the worker's monotonic clock, read anew. On a thread that is no worker it is always the
+/// start of time.
+pub fn now() -> Mono {
+    Core::try_with(|core| core.io.now()).unwrap_or_default()
+}
+
 /// Waits for `duration`; never less, and about 0.1 ms longer at most on an idle worker.
 ///
 /// # Panics

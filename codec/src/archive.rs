@@ -176,18 +176,12 @@ pub(crate) fn write_frame<M: Archivable>(
         });
     };
     let mut needed = 0;
-    let mut serializer = Serializer::new(
-        PayloadWriter {
-            room,
-            at: 0,
-            needed: &mut needed,
-        },
-        arena.acquire(),
-        (),
-    );
-    let written: Result<usize, Failure> = serialize_using(message, &mut serializer);
-    let payload_len = serializer.writer.at;
-    drop(serializer);
+    let writer = PayloadWriter {
+        room,
+        at: 0,
+        needed: &mut needed,
+    };
+    let (written, payload_len) = serialize(message, writer, arena);
     if payload_len.max(needed) > max_payload {
         return Err(WriteError::TooLarge { max: max_payload });
     }
@@ -215,6 +209,18 @@ pub(crate) fn write_frame<M: Archivable>(
     // payload is an archive of the type that its message id names.
     unsafe { chunk.commit(frame_len) };
     Ok(frame_len)
+}
+
+/// Serialises a value behind what the writer has. Returns where the writer ended, too.
+#[inline]
+fn serialize<'a, T: Serialize<ArchiveSerializer<'a>>>(
+    value: &T,
+    writer: PayloadWriter<'a>,
+    arena: &'a mut Arena,
+) -> (Result<usize, Failure>, usize) {
+    let mut serializer = Serializer::new(writer, arena.acquire(), ());
+    let written = serialize_using(value, &mut serializer);
+    (written, serializer.writer.at)
 }
 
 /// A message where it lies: a lease on its archive, known to be valid.

@@ -28,8 +28,6 @@
 //! - there is one [`Sender`] and one [`Receiver`]: neither can be cloned, and what touches slots takes
 //!   `&mut self`.
 
-#![allow(unexpected_cfgs, reason = "`loom` is set by hand, for the models")]
-
 use std::mem::MaybeUninit;
 
 #[cfg(loom)]

@@ -2,7 +2,7 @@
 //!
 //! Everything goes through one seam, the [`driver::Driver`]: sockets, files, time, randomness and
 //! doorbells. The driver in [`ring`] does it with io_uring. What is built on the seam knows nothing of
-//! the kernel: [`io`] turns operations into futures, [`stream`], [`datagram`] and [`file`] are the
+//! the kernel: [`io`] turns operations into futures, [`stream`], [`datagram`] and [`mod@file`] are the
 //! things that users hold.
 //!
 //! Between the workers of a node go [`lane`]s, with the [`park`] protocol for a worker that sleeps.

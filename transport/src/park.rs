@@ -39,8 +39,6 @@
 //! a claim of a parked worker writes to the flag; while the worker is awake, its cache line stays shared
 //! among all senders. The worker pays two stores and one fence per park.
 
-#![allow(unexpected_cfgs, reason = "`loom` is set by hand, for the models")]
-
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
 #[cfg(not(loom))]

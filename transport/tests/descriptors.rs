@@ -61,10 +61,8 @@ impl Limit {
         };
         drop(taken);
         // SAFETY: a valid rlimit.
-        assert_eq!(
-            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limited) },
-            0
-        );
+        let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limited) };
+        assert_eq!(result, 0);
         limit
     }
 }

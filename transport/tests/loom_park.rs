@@ -2,7 +2,6 @@
 //! lost wake-up leaves the worker asleep for ever, which loom reports as a deadlock.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p annulus-transport --release --test loom_park`
-#![allow(unexpected_cfgs, reason = "`loom` is set by hand, for the models")]
 #![cfg(loom)]
 
 use std::sync::{

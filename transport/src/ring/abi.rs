@@ -23,7 +23,7 @@ pub(super) fn next_generation(generation: u32) -> u32 {
 pub(super) enum Kind {
     /// The operation in a slot.
     Operation = 1,
-    /// The link timeout of the operation in a slot.
+    /// The timeout of the operation in a slot.
     Deadline = 2,
     /// The cancel of the operation in a slot.
     Cancel = 3,
@@ -33,6 +33,8 @@ pub(super) enum Kind {
     Rung = 5,
     /// The poll of the doorbell's eventfd.
     Eventfd = 6,
+    /// The removal of the timeout of the operation in a slot.
+    Removal = 7,
 }
 
 /// What goes through the kernel with an entry and comes back with its completions: from the top,
@@ -60,6 +62,7 @@ pub(super) fn parse(user_data: u64) -> Option<(Kind, OperationKey)> {
         4 => Kind::Doorbell,
         5 => Kind::Rung,
         6 => Kind::Eventfd,
+        7 => Kind::Removal,
         _ => return None,
     };
     let key = OperationKey {
@@ -73,13 +76,14 @@ pub(super) fn parse(user_data: u64) -> Option<(Kind, OperationKey)> {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 6] = [
+    const KINDS: [Kind; 7] = [
         Kind::Operation,
         Kind::Deadline,
         Kind::Cancel,
         Kind::Doorbell,
         Kind::Rung,
         Kind::Eventfd,
+        Kind::Removal,
     ];
 
     #[test]

@@ -25,6 +25,16 @@ pub(super) fn wall() -> Duration {
     read(libc::CLOCK_REALTIME)
 }
 
+/// Blocks the thread. Only for when the kernel has no memory left, and nothing else would help.
+pub(super) fn pause(time: Duration) {
+    let time = libc::timespec {
+        tv_sec: time.as_secs() as libc::time_t,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    // SAFETY: a valid timespec; what is left after a signal is not asked for.
+    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
+}
+
 /// Fills `out` by getrandom(2).
 ///
 /// # Panics

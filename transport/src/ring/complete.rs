@@ -18,9 +18,7 @@ pub(super) enum Step {
 /// With `give_up`, what is only half done is not taken further.
 pub(super) fn conclude(slot: &mut Slot, give_up: bool) -> Step {
     let result = slot.result.take().expect("the completion left it");
-    // Both mean that the deadline passed first: the operation was cancelled, or at least told to end.
-    let timed_out =
-        matches!(slot.timer, Some(timer) if timer == -libc::ETIME || timer == -libc::EALREADY);
+    let timed_out = slot.timer.is_some_and(has_fired);
     let operation = slot.operation.take().expect("kept until now");
     let name = operation.name();
     let fail = |cause| {
@@ -52,6 +50,12 @@ pub(super) fn conclude(slot: &mut Slot, give_up: bool) -> Step {
         Ok(output) => Step::Done(Ok(output)),
         Err(cause) => fail(cause),
     }
+}
+
+/// Whether a timeout with this result fired, be it that it cancelled the operation, interrupted it, or
+/// could not find it.
+fn has_fired(timer: i32) -> bool {
+    matches!(-timer, libc::ETIME | libc::EALREADY | libc::ENOENT)
 }
 
 fn output(operation: Operation, count: usize, slot: &mut Slot) -> Result<Output, Cause> {
@@ -124,6 +128,8 @@ fn sender(slot: &mut Slot) -> Result<(PeerAddress, bool), Cause> {
 pub(super) fn cause(name: OperationName, errno: i32, timed_out: bool, cancelled: bool) -> Cause {
     use OperationName::{Receive, Send, Shutdown};
     match errno {
+        // What a system call would have been restarted after shows through from the kernel's threads.
+        512..=516 => cause(name, libc::EINTR, timed_out, cancelled),
         // Work that ran on another thread of the kernel ends with EINTR when it is cancelled.
         libc::ECANCELED | libc::EINTR if timed_out => Cause::TimedOut,
         libc::ECANCELED => Cause::Canceled,

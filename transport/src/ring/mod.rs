@@ -155,17 +155,20 @@ impl RingDriver {
         Ok(())
     }
 
-    /// One system call, and the completions that it brought. Only if a signal interrupted it, with
-    /// nothing to show, once more. `want` says each time how many completions to wait for, and how long.
+    /// One system call, and the completions that it brought; more than one only if a signal came first
+    /// or the kernel was short of something. Whatever is to be submitted has been, then. `want` says
+    /// each time how many completions to wait for, and how long.
     fn submit_and_wait(
         &mut self,
         want: impl Fn() -> (u32, Option<Duration>),
     ) -> Result<(), DriverError> {
+        let mut seen = 0;
         loop {
-            let (count, timeout) = want();
+            let (count, timeout) = if seen == 0 { want() } else { (0, None) };
             let entered = self.operations.submission.enter(count, timeout)?;
-            let seen = self.reap();
-            if seen > 0 || entered != Entered::Interrupted {
+            seen += self.reap();
+            let submitted = !self.operations.submission.has_entries();
+            if entered == Entered::Done || (seen > 0 && submitted) {
                 return Ok(());
             }
         }
@@ -202,6 +205,8 @@ impl RingDriver {
                 self.hearing = more;
                 self.counters.doorbells_heard += u64::from(result > 0);
             }
+            // Too late: the timeout has fired, and its own completion says so.
+            Some((Kind::Removal, _)) => {}
             None => self.operations.strays += 1,
         }
     }

@@ -8,9 +8,9 @@ use std::{
 use super::{
     abi::{self, Kind},
     complete::{self, Step},
-    prepare::prepare,
+    prepare::{prepare, runs_on_thread},
     slots::{Outcome, Slots},
-    submit::{Submission, Unit, cancel_entry},
+    submit::{Submission, Unit, cancel_entry, remove_timeout_entry},
 };
 use crate::driver::{Cause, Mono, Operation, OperationError, OperationKey, OperationName, Output};
 
@@ -83,6 +83,13 @@ impl Operations {
         unsafe { self.submission.push(Unit::single(entry)) };
     }
 
+    fn remove_timeout(&mut self, key: OperationKey) {
+        let entry = remove_timeout_entry(abi::user_data(Kind::Deadline, key));
+        let entry = entry.user_data(abi::user_data(Kind::Removal, key));
+        // SAFETY: a removal points to nothing.
+        unsafe { self.submission.push(Unit::single(entry)) };
+    }
+
     /// Takes the outcome of an operation, or keeps the waker.
     pub(super) fn poll(&mut self, key: OperationKey, waker: &Waker) -> Poll<Outcome> {
         let slot = self
@@ -122,23 +129,34 @@ impl Operations {
         self.cancel(key);
     }
 
-    /// Takes in a completion of an operation or of its deadline.
+    /// Takes in a completion of an operation or of its timeout.
     pub(super) fn completed(&mut self, kind: Kind, key: OperationKey, result: i32, more: bool) {
         let Some(slot) = self.slots.get(key).filter(|slot| slot.in_kernel()) else {
             self.strays += 1;
             return;
         };
+        if slot.accepts() {
+            return self.accepted(key, result, more);
+        }
+        let own_timeout = slot.operation.as_ref().is_some_and(runs_on_thread);
         if kind == Kind::Deadline {
             slot.timer = Some(result);
-            if result == -libc::EINVAL && slot.is_pending() {
-                // For lack of memory the kernel took the pair one by one, and so lost the link. Better
-                // no operation than one without its deadline.
+            let unfinished = match -result {
+                // A timeout of its own cancels nothing by itself.
+                libc::ETIME => own_timeout,
+                // A linked one did not find the operation, on its way between two queues; or the
+                // kernel, for lack of memory, took the pair one by one and so lost the link.
+                libc::ENOENT | libc::EINVAL => true,
+                _ => false,
+            };
+            if unfinished && slot.is_pending() {
                 self.cancel(key);
             }
-        } else if slot.accepts() {
-            return self.accepted(key, result, more);
         } else {
             slot.result = Some(result);
+            if own_timeout && slot.completions_due() > 1 {
+                self.remove_timeout(key);
+            }
         }
         if self.slots.arrived(key) {
             self.finish(key);
@@ -194,10 +212,9 @@ impl Operations {
     pub(super) fn cancel_failed(&mut self, key: OperationKey, result: i32) {
         // The kernel did not find it, though it has not completed: it was on its way from one queue to
         // another just then.
-        let missed = self
-            .slots
-            .get(key)
-            .is_some_and(|slot| slot.is_pending() && (slot.orphaned || slot.pausing));
+        let missed = self.slots.get(key).is_some_and(|slot| {
+            slot.is_pending() && (slot.orphaned || slot.pausing || slot.timer.is_some())
+        });
         if missed && result == -libc::ENOENT {
             self.cancel(key);
         }

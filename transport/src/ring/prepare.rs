@@ -32,6 +32,7 @@ pub(super) fn prepare(slot: &mut Slot, key: OperationKey) -> Result<Unit, i32> {
         .as_mut()
         .expect("a slot keeps it until the end");
     let accepts = matches!(operation, Operation::Accept { .. });
+    let on_thread = runs_on_thread(operation);
     let entry = entry(operation, slot.sent, &mut slot.block)?
         .user_data(abi::user_data(Kind::Operation, key));
     let Some(deadline) = slot.deadline.filter(|_| !accepts) else {
@@ -39,11 +40,30 @@ pub(super) fn prepare(slot: &mut Slot, key: OperationKey) -> Result<Unit, i32> {
     };
     let time = &mut slot.block.memory().deadline;
     *time = timespec(deadline);
-    let timeout = opcode::LinkTimeout::new(time)
-        .flags(TimeoutFlags::ABS)
-        .build()
-        .user_data(abi::user_data(Kind::Deadline, key));
-    Ok(Unit::with_timeout(entry, timeout))
+    let flags = TimeoutFlags::ABS;
+    let tag = abi::user_data(Kind::Deadline, key);
+    Ok(if on_thread {
+        let timeout = opcode::Timeout::new(time).flags(flags).build();
+        Unit::with_timeout(entry, timeout.user_data(tag))
+    } else {
+        let timeout = opcode::LinkTimeout::new(time).flags(flags).build();
+        Unit::with_linked_timeout(entry, timeout.user_data(tag))
+    })
+}
+
+/// Whether the kernel may run the operation on a thread of its own, where it blocks.
+///
+/// A link timeout is of no use there: kernel 6.18, for one, starts its clock only when the thread is
+/// done. These operations have a timeout of their own, and are cancelled when it fires.
+pub(super) fn runs_on_thread(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::Open { .. }
+            | Operation::Read { .. }
+            | Operation::Write { .. }
+            | Operation::Sync { .. }
+            | Operation::Length { .. }
+    )
 }
 
 fn entry(operation: &mut Operation, sent: usize, block: &mut Block) -> Result<Entry, i32> {

@@ -25,13 +25,19 @@ pub struct Row {
 }
 
 /// The operations: name, first kernel, number.
-const OPERATIONS: [(&str, &str, u8); 17] = [
+const OPERATIONS: [(&str, &str, u8); 19] = [
     ("IORING_OP_WRITEV", "5.1", opcode::Writev::CODE),
     ("IORING_OP_FSYNC", "5.1", opcode::Fsync::CODE),
     ("IORING_OP_POLL_ADD", "5.1", opcode::PollAdd::CODE),
     ("IORING_OP_SENDMSG", "5.3", opcode::SendMsg::CODE),
     ("IORING_OP_RECVMSG", "5.3", opcode::RecvMsg::CODE),
+    ("IORING_OP_TIMEOUT", "5.4", opcode::Timeout::CODE),
     ("IORING_OP_ACCEPT", "5.5", opcode::AcceptMulti::CODE),
+    (
+        "IORING_OP_TIMEOUT_REMOVE",
+        "5.5",
+        opcode::TimeoutRemove::CODE,
+    ),
     ("IORING_OP_ASYNC_CANCEL", "5.5", opcode::AsyncCancel::CODE),
     ("IORING_OP_LINK_TIMEOUT", "5.5", opcode::LinkTimeout::CODE),
     ("IORING_OP_CONNECT", "5.5", opcode::Connect::CODE),

@@ -79,7 +79,7 @@ pub(super) struct Slot {
     pub(super) sent: usize,
     /// The kernel's result for the operation, once it is in.
     pub(super) result: Option<i32>,
-    /// The kernel's result for the link timeout, once it is in.
+    /// The kernel's result for the timeout, once it is in.
     pub(super) timer: Option<i32>,
     /// What the operation came to, until it is polled.
     pub(super) outcome: Option<Outcome>,
@@ -123,6 +123,11 @@ impl Slot {
     /// Whether the kernel has not completed the operation itself yet. Its deadline may still be due.
     pub(super) fn is_pending(&self) -> bool {
         self.due > 0 && self.result.is_none()
+    }
+
+    /// Completions that the kernel owes.
+    pub(super) fn completions_due(&self) -> u8 {
+        self.due
     }
 
     /// Whether this is a multishot accept.

@@ -306,6 +306,24 @@ mod tests {
     }
 
     #[test]
+    fn r01_a_kernel_without_the_youngest_flag_will_do() {
+        let ring = build_with(&RingConfig::default(), false).unwrap();
+        probe::require(&ring).unwrap();
+    }
+
+    #[test]
+    fn r01_every_depth_can_be_had() {
+        for depth in 0..=15 {
+            let config = RingConfig {
+                entries: 1 << depth,
+                ..RingConfig::default()
+            };
+            let ring = start(&config).unwrap();
+            assert_eq!(ring.params().sq_entries(), config.sizes().0);
+        }
+    }
+
+    #[test]
     fn sizes_are_brought_within_bounds() {
         let sizes = |entries, cq_entries| {
             RingConfig {

@@ -8,10 +8,15 @@ use io_uring::{
     types::{CancelBuilder, SubmitArgs, Timespec},
 };
 
+use super::clock;
 use crate::driver::DriverError;
 
-/// How often in a row the kernel may be short of something before the driver gives up.
-const MAX_BUSY: u32 = 10_000;
+/// How often in a row the kernel may be short of something before the driver gives up: after about ten
+/// seconds.
+const BUSY_MAX: u32 = 10_000;
+
+/// After so many times in a row the driver takes a break before it tries again.
+const BUSY_AT_ONCE: u32 = 16;
 
 /// Entries that must reach the kernel together: an operation, and its timeout if it has one.
 pub(super) struct Unit {
@@ -186,9 +191,11 @@ impl Submission {
         match error.raw_os_error() {
             Some(libc::ETIME) => self.entered(),
             Some(libc::EINTR) => Ok(Entered::Interrupted),
-            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) if self.busy < MAX_BUSY => {
+            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) if self.busy < BUSY_MAX => {
                 self.busy += 1;
-                std::thread::yield_now();
+                if self.busy > BUSY_AT_ONCE {
+                    clock::pause(Duration::from_millis(1));
+                }
                 Ok(Entered::Busy)
             }
             errno => {
