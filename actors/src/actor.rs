@@ -89,10 +89,7 @@ pub struct MailboxLimits {
 
 impl MailboxLimits {
     /// 65,536 messages, 64 MiB.
-    pub const DEFAULT: Self = MailboxLimits {
-        messages: 65_536,
-        bytes: 64 << 20,
-    };
+    pub const DEFAULT: Self = MailboxLimits { messages: 65_536, bytes: 64 << 20 };
 }
 
 /// How an actor ended.

@@ -78,11 +78,7 @@ impl ActorTable {
     }
 
     pub(crate) fn all(&self) -> Vec<Rc<ActorCell>> {
-        self.cells
-            .borrow()
-            .iter()
-            .map(|(_, cell)| cell.clone())
-            .collect()
+        self.cells.borrow().iter().map(|(_, cell)| cell.clone()).collect()
     }
 
     fn insert<A: Actor>(&self, core: &Core) -> Result<Rc<ActorCell>, SpawnError> {
@@ -133,17 +129,13 @@ impl Core {
         if cell.is_closed() {
             return self.refuse_dead(delivery);
         }
-        let delivery = Delivery {
-            section: section.map(Box::new),
-            ..delivery
-        };
+        let delivery = Delivery { section: section.map(Box::new), ..delivery };
         if cell.phase.get() == Phase::Idle {
             cell.hand(delivery);
             return self.poll_actor(cell);
         }
         if let Err(delivery) = cell.enqueue(delivery) {
-            self.dead_letters
-                .overflowed(cell.address, delivery.envelope.header().message);
+            self.dead_letters.overflowed(cell.address, delivery.envelope.header().message);
             if let Some(reply_to) = delivery.reply_to {
                 reply_to.fail(Failure::Overloaded);
             }
@@ -204,9 +196,7 @@ impl Core {
             SpareWaker { wake, waker }
         });
         spare.wake.retarget(target);
-        let polled = life
-            .as_mut()
-            .poll(&mut TaskContext::from_waker(&spare.waker));
+        let polled = life.as_mut().poll(&mut TaskContext::from_waker(&spare.waker));
         if Arc::strong_count(&spare.wake) > UNSHARED {
             // Somebody keeps a clone: from now on this is the waker of this actor.
             cell.waker.replace(Some(spare.waker));
@@ -278,6 +268,18 @@ fn runnable(cell: &ActorCell) -> Runnable {
         index: cell.address.slot().index() as u32,
         generation: cell.address.generation(),
     }
+}
+
+/// Starts an actor on the worker that calls this.
+///
+/// # Errors
+/// If the worker has too many actors, or the node shuts down.
+///
+/// # Panics
+/// On a thread that is no worker; use [`Node::spawn`](crate::Node::spawn) there.
+pub fn spawn<A: Actor>(actor: A) -> Result<ActorRef<A::Protocol>, SpawnError> {
+    let core = Core::current().expect("`spawn` is called on a worker");
+    core.spawn(actor)
 }
 
 /// What a panic said.

@@ -38,10 +38,7 @@ impl AskKey {
     }
 
     fn from_correlation(correlation: u64) -> Self {
-        AskKey {
-            index: (correlation >> 32) as u32 & 0x00ff_ffff,
-            generation: correlation as u32,
-        }
+        AskKey { index: (correlation >> 32) as u32 & 0x00ff_ffff, generation: correlation as u32 }
     }
 }
 
@@ -81,17 +78,9 @@ impl AskTable {
         }
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
-        let index = waiting.insert(Waiting {
-            generation,
-            peer,
-            timer: None,
-            waker: None,
-            outcome: None,
-        });
-        Some(AskKey {
-            index: index as u32,
-            generation,
-        })
+        let index =
+            waiting.insert(Waiting { generation, peer, timer: None, waker: None, outcome: None });
+        Some(AskKey { index: index as u32, generation })
     }
 
     fn with<T>(&self, key: AskKey, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
@@ -132,14 +121,9 @@ impl AskTable {
 
     fn keys_where(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<AskKey> {
         let waiting = self.waiting.borrow();
-        let open = waiting
-            .iter()
-            .filter(|(_, ask)| ask.outcome.is_none() && wanted(ask));
-        open.map(|(index, ask)| AskKey {
-            index: index as u32,
-            generation: ask.generation,
-        })
-        .collect()
+        let open = waiting.iter().filter(|(_, ask)| ask.outcome.is_none() && wanted(ask));
+        open.map(|(index, ask)| AskKey { index: index as u32, generation: ask.generation })
+            .collect()
     }
 }
 
@@ -187,14 +171,9 @@ impl Core {
         let key = self.asks.insert(peer).ok_or(AskError::Overloaded)?;
         let correlation = key.correlation(self.worker());
         let sent = match way {
-            Way::Link => self.send(
-                to,
-                Kind::Ask,
-                correlation,
-                &extensions,
-                message,
-                Admission::Bounded,
-            ),
+            Way::Link => {
+                self.send(to, Kind::Ask, correlation, &extensions, message, Admission::Bounded)
+            }
             Way::Datagram => self.send_datagram(to, Kind::Ask, correlation, &extensions, message),
         };
         if let Err(error) = sent {
@@ -214,10 +193,7 @@ impl Core {
         to: Address,
         timeout: Option<Duration>,
     ) -> Result<Extensions, AskError> {
-        let mut extensions = Extensions {
-            remaining: timeout,
-            ..Extensions::default()
-        };
+        let mut extensions = Extensions { remaining: timeout, ..Extensions::default() };
         let Some(cell) = self.running_actor() else {
             return Ok(extensions);
         };
@@ -247,12 +223,7 @@ pub(crate) enum Way {
 }
 
 enum State<M> {
-    Unsent {
-        to: Address,
-        way: Way,
-        message: Option<M>,
-        timeout: Option<Duration>,
-    },
+    Unsent { to: Address, way: Way, message: Option<M>, timeout: Option<Duration> },
     Waiting(AskKey),
     Done,
 }
@@ -269,16 +240,8 @@ pub struct Ask<M: Message> {
 
 impl<M: Message> Ask<M> {
     pub(crate) fn new(to: Address, way: Way, message: M) -> Self {
-        let state = State::Unsent {
-            to,
-            way,
-            message: Some(message),
-            timeout: None,
-        };
-        Ask {
-            state,
-            here: PhantomData,
-        }
+        let state = State::Unsent { to, way, message: Some(message), timeout: None };
+        Ask { state, here: PhantomData }
     }
 
     /// Gives the ask this long to end. An ask within a handler that handles an ask itself never gets
@@ -300,13 +263,7 @@ impl<M: Message> Future for Ask<M> {
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let State::Unsent {
-            to,
-            way,
-            message,
-            timeout,
-        } = &mut this.state
-        {
+        if let State::Unsent { to, way, message, timeout } = &mut this.state {
             let (to, way, timeout) = (*to, *way, *timeout);
             let opened = Core::try_with(|core| core.open_ask(to, way, message, timeout))
                 .unwrap_or(Err(AskError::NoWorker));
@@ -316,9 +273,7 @@ impl<M: Message> Future for Ask<M> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        let State::Waiting(key) = this.state else {
-            panic!("an ask is polled after its outcome")
-        };
+        let State::Waiting(key) = this.state else { panic!("an ask is polled after its outcome") };
         let outcome = Core::try_with(|core| core.poll_ask(key, context.waker()));
         let Some(outcome) = outcome else {
             return Poll::Ready(Err(AskError::NoWorker));
@@ -355,10 +310,7 @@ impl Core {
             Some(false) => Poll::Pending,
             Some(true) => {
                 let ask = self.asks.remove(key);
-                Poll::Ready(
-                    ask.and_then(|ask| ask.outcome)
-                        .unwrap_or(Err(AskError::Cancelled)),
-                )
+                Poll::Ready(ask.and_then(|ask| ask.outcome).unwrap_or(Err(AskError::Cancelled)))
             }
             // The table was cleared under it: the node has shut down.
             None => Poll::Ready(Err(AskError::Cancelled)),

@@ -124,8 +124,7 @@ impl ActorCell {
         if !self.has_room() {
             return Err(delivery);
         }
-        self.mailbox_bytes
-            .set(self.mailbox_bytes.get() + delivery.envelope.payload_len());
+        self.mailbox_bytes.set(self.mailbox_bytes.get() + delivery.envelope.payload_len());
         self.mailbox.borrow_mut().push_back(delivery);
         Ok(())
     }
@@ -137,11 +136,7 @@ impl ActorCell {
             StopMode::Stop => 1,
             StopMode::Kill => 2,
         };
-        if self
-            .orders
-            .get()
-            .is_none_or(|given| urgency(given) < urgency(mode))
-        {
+        if self.orders.get().is_none_or(|given| urgency(given) < urgency(mode)) {
             self.orders.set(Some(mode));
         }
     }
@@ -168,11 +163,7 @@ impl ActorCell {
                 _ => {}
             }
             if self.budget.get() == 0 {
-                self.phase.set(if self.has_work() {
-                    Phase::Ready
-                } else {
-                    Phase::Idle
-                });
+                self.phase.set(if self.has_work() { Phase::Ready } else { Phase::Idle });
                 return Poll::Pending;
             }
             self.budget.set(self.budget.get() - 1);
@@ -200,8 +191,7 @@ impl ActorCell {
 
     fn dequeue(&self) -> Option<Delivery> {
         let delivery = self.mailbox.borrow_mut().pop_front()?;
-        self.mailbox_bytes
-            .set(self.mailbox_bytes.get() - delivery.envelope.payload_len());
+        self.mailbox_bytes.set(self.mailbox_bytes.get() - delivery.envelope.payload_len());
         Some(delivery)
     }
 
@@ -247,12 +237,6 @@ impl ActorCell {
 
 impl fmt::Debug for ActorCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {:?} ({:?})",
-            self.name,
-            self.address,
-            self.phase.get()
-        )
+        write!(f, "{} {:?} ({:?})", self.name, self.address, self.phase.get())
     }
 }

@@ -48,12 +48,7 @@ pub(crate) type Protocol = (Members, LinkLost, WaitForPeer, Quiet);
 
 /// The cluster actor of a node.
 fn of(node: NodeId, incarnation: u32) -> ActorRef<Protocol> {
-    ActorRef::from_address(Address::new(
-        node,
-        incarnation,
-        Slot::new(0, INDEX),
-        GENERATION,
-    ))
+    ActorRef::from_address(Address::new(node, incarnation, Slot::new(0, INDEX), GENERATION))
 }
 
 /// The cluster actor of this node.
@@ -107,13 +102,7 @@ pub(crate) fn report_link_lost(
     index: u32,
     end: LinkEnd,
 ) {
-    let lost = LinkLost {
-        peer,
-        name: name.into(),
-        session,
-        index,
-        end,
-    };
+    let lost = LinkLost { peer, name: name.into(), session, index, end };
     if let Err(error) = here(core).tell(lost) {
         tracing::error!(target: "annulus", %error, "the end of a link cannot be reported");
     }
@@ -174,10 +163,7 @@ impl Cluster {
         Cluster {
             listeners,
             endpoints,
-            targets: joins
-                .iter()
-                .map(|join| (join.clone(), Target::default()))
-                .collect(),
+            targets: joins.iter().map(|join| (join.clone(), Target::default())).collect(),
             sessions: BTreeMap::new(),
             last_session: 0,
             handshakes: 0,
@@ -216,19 +202,11 @@ impl Cluster {
                     && hello.link < session.links
                     && !session.attached.contains(&hello.link)
             });
-            return session
-                .map(|session| session.number)
-                .ok_or(Refusal::Duplicate);
+            return session.map(|session| session.number).ok_or(Refusal::Duplicate);
         }
         // If both nodes dial each other, the connection of the one with the lower number stays.
-        let dialing = self
-            .targets
-            .values()
-            .any(|t| t.dialing && t.node == Some(id))
-            || hello
-                .endpoints
-                .iter()
-                .any(|endpoint| self.is_dialing(endpoint));
+        let dialing = self.targets.values().any(|t| t.dialing && t.node == Some(id))
+            || hello.endpoints.iter().any(|endpoint| self.is_dialing(endpoint));
         if dialing && core.shared.id < id {
             return Err(Refusal::Duplicate);
         }
@@ -239,9 +217,7 @@ impl Cluster {
         let Ok(endpoint) = endpoint.parse::<Endpoint>() else {
             return false;
         };
-        self.targets
-            .get(&endpoint)
-            .is_some_and(|target| target.dialing)
+        self.targets.get(&endpoint).is_some_and(|target| target.dialing)
     }
 
     fn check_name(&self, id: NodeId, hello: &Hello, max: usize) -> Result<(), Refusal> {
@@ -270,10 +246,7 @@ impl Cluster {
             self.end_session(core, id, "the node was started anew");
         }
         self.last_session += 1;
-        let peer = Peer {
-            node: id,
-            incarnation: fold32(hello.incarnation),
-        };
+        let peer = Peer { node: id, incarnation: fold32(hello.incarnation) };
         let links = hello.workers.max(core.shared.entries.len() as u32);
         let session = Session {
             number: self.last_session,
@@ -297,10 +270,7 @@ impl Cluster {
         stream: Stream,
         rest: Vec<u8>,
     ) -> bool {
-        let Some(session) = self
-            .sessions
-            .values_mut()
-            .find(|session| session.number == number)
+        let Some(session) = self.sessions.values_mut().find(|session| session.number == number)
         else {
             return false;
         };
@@ -315,11 +285,7 @@ impl Cluster {
             session: number,
             index: link,
             max_payload: hello.max_payload as usize,
-            datagrams: hello
-                .datagrams
-                .iter()
-                .filter_map(|at| at.parse().ok())
-                .collect(),
+            datagrams: hello.datagrams.iter().filter_map(|at| at.parse().ok()).collect(),
             datagram_token: hello.datagram_token,
             rest,
         };
@@ -343,30 +309,19 @@ impl Cluster {
         };
         let (name, peer) = (session.hello.node.clone(), session.peer);
         tracing::info!(target: "annulus", node = name, links = session.links, "connected");
-        let (here, waiting) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|(n, _)| *n == name);
+        let (here, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(n, _)| *n == name);
         self.waiting = waiting;
         let here: Vec<(String, Responder<Connected>)> = here;
         for (_, responder) in here {
             responder.reply(Connected(peer.incarnation));
         }
         // Everybody hears of the new node, and the new node of everybody.
-        let new = Members {
-            members: vec![member(&session.hello)],
-        };
-        let mut known = Members {
-            members: Vec::new(),
-        };
-        for other in self
-            .sessions
-            .values()
-            .filter(|other| other.is_up() && other.peer != peer)
-        {
+        let new = Members { members: vec![member(&session.hello)] };
+        let mut known = Members { members: Vec::new() };
+        for other in self.sessions.values().filter(|other| other.is_up() && other.peer != peer) {
             known.members.push(member(&other.hello));
-            let news = Members {
-                members: new.members.iter().map(Member::clone_of).collect(),
-            };
+            let news = Members { members: new.members.iter().map(Member::clone_of).collect() };
             tell_members(other.peer, news);
         }
         tell_members(peer, known);
@@ -379,10 +334,7 @@ impl Cluster {
         };
         tracing::warn!(target: "annulus", node = session.hello.node, why, "disconnected");
         for worker in 0..core.shared.entries.len() {
-            let order = DropPeer {
-                peer: session.peer,
-                session: session.number,
-            };
+            let order = DropPeer { peer: session.peer, session: session.number };
             if let Err(error) = steward::of_worker(core, worker).tell(order) {
                 tracing::error!(target: "annulus", %error, "a link cannot be dropped");
             }
@@ -395,10 +347,7 @@ impl Cluster {
             return Vec::new();
         }
         let due = self.targets.iter().filter(|(_, target)| {
-            !target.dialing
-                && target
-                    .node
-                    .is_none_or(|node| !self.sessions.contains_key(&node))
+            !target.dialing && target.node.is_none_or(|node| !self.sessions.contains_key(&node))
         });
         due.map(|(endpoint, _)| endpoint.clone()).collect()
     }
@@ -416,18 +365,12 @@ impl Cluster {
 }
 
 fn member(hello: &Hello) -> Member {
-    Member {
-        name: hello.node.clone(),
-        endpoints: hello.endpoints.clone(),
-    }
+    Member { name: hello.node.clone(), endpoints: hello.endpoints.clone() }
 }
 
 impl Member {
     fn clone_of(&self) -> Member {
-        Member {
-            name: self.name.clone(),
-            endpoints: self.endpoints.clone(),
-        }
+        Member { name: self.name.clone(), endpoints: self.endpoints.clone() }
     }
 }
 
@@ -448,11 +391,7 @@ fn check_identity(core: &Core, hello: &Hello) -> Result<NodeId, Refusal> {
     }
     if id == core.shared.id {
         let itself = hello.node == core.shared.name && hello.incarnation == core.shared.incarnation;
-        return Err(if itself {
-            Refusal::Itself
-        } else {
-            Refusal::NameTaken
-        });
+        return Err(if itself { Refusal::Itself } else { Refusal::NameTaken });
     }
     let workers = hello.workers as usize;
     if workers == 0 || workers > annulus_codec::address::MAX_WORKERS {
@@ -497,17 +436,8 @@ impl Handler<Members> for Cluster {
 
 impl Handler<LinkLost> for Cluster {
     async fn handle(&mut self, lost: Msg<LinkLost>, context: &mut Context<Self>) {
-        let LinkLost {
-            peer,
-            name,
-            session,
-            index,
-            end,
-        } = lost.into_inner();
-        let current = self
-            .sessions
-            .get(&peer.node)
-            .is_some_and(|known| known.number == session);
+        let LinkLost { peer, name, session, index, end } = lost.into_inner();
+        let current = self.sessions.get(&peer.node).is_some_and(|known| known.number == session);
         if current {
             tracing::warn!(target: "annulus", node = name, link = index, %end, "a link was lost");
             let core = context.core().clone();
@@ -523,10 +453,7 @@ impl Respond<WaitForPeer> for Cluster {
         wait: Msg<WaitForPeer>,
         context: &mut Context<Self>,
     ) -> Reply<Connected> {
-        let up = self
-            .sessions
-            .values()
-            .find(|s| s.hello.node == wait.name && s.is_up());
+        let up = self.sessions.values().find(|s| s.hello.node == wait.name && s.is_up());
         if let Some(session) = up {
             return Connected(session.peer.incarnation).into();
         }
@@ -607,10 +534,7 @@ async fn welcome(
         .with(move |cluster, context| {
             let core = context.core().clone();
             let session = cluster.consider(&core, &asked)?;
-            Ok((
-                session,
-                Cluster::hello(&core, &cluster.endpoints, asked.link),
-            ))
+            Ok((session, Cluster::hello(&core, &cluster.endpoints, asked.link)))
         })
         .await
         .map_err(|_| GreetError::Ending)?;
@@ -678,10 +602,7 @@ async fn dial_until_connected(core: Rc<Core>, cluster: Access<Cluster>, endpoint
             {
                 target.dialing = false;
             }
-            let again = cluster
-                .targets
-                .get(&at)
-                .is_some_and(|target| target.dialing);
+            let again = cluster.targets.get(&at).is_some_and(|target| target.dialing);
             if !again {
                 // The session may have ended while this task was finishing.
                 cluster.dial_targets(context);
@@ -723,16 +644,10 @@ async fn dial_session(
         opened.map_err(|refusal| GreetError::Refused(refusal, hello.node.clone()))?;
     for link in 1..links {
         let dialled =
-            dial(core, cluster, endpoint, link)
-                .await
-                .and_then(|(stream, again, rest)| {
-                    let same = again.node == hello.node && again.incarnation == hello.incarnation;
-                    if same {
-                        Ok((stream, rest))
-                    } else {
-                        Err(GreetError::Changed)
-                    }
-                });
+            dial(core, cluster, endpoint, link).await.and_then(|(stream, again, rest)| {
+                let same = again.node == hello.node && again.incarnation == hello.incarnation;
+                if same { Ok((stream, rest)) } else { Err(GreetError::Changed) }
+            });
         let failed = match dialled {
             Ok((stream, rest)) => {
                 let attached = cluster.with(move |cluster, context| {
@@ -747,11 +662,7 @@ async fn dial_session(
             let why = error.to_string();
             let ended = cluster.with(move |cluster, context| {
                 let core = context.core().clone();
-                if cluster
-                    .sessions
-                    .get(&id)
-                    .is_some_and(|known| known.number == session)
-                {
+                if cluster.sessions.get(&id).is_some_and(|known| known.number == session) {
                     cluster.end_session(&core, id, &why);
                 }
             });
@@ -789,9 +700,7 @@ async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, GreetError>>,
 ) -> Result<T, GreetError> {
-    timeout(limit, work)
-        .await
-        .unwrap_or(Err(GreetError::TooSlow))
+    timeout(limit, work).await.unwrap_or(Err(GreetError::TooSlow))
 }
 
 fn nonce(core: &Core) -> [u8; 32] {

@@ -50,12 +50,7 @@ pub struct Context<A: Actor> {
 
 impl<A: Actor> Context<A> {
     pub(crate) fn new(core: Rc<Core>, cell: Rc<ActorCell>) -> Self {
-        Context {
-            core,
-            cell,
-            reply_to: None,
-            turns: Turns::<A>::default(),
-        }
+        Context { core, cell, reply_to: None, turns: Turns::<A>::default() }
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -150,9 +145,7 @@ impl<A: Actor> Context<A> {
         let header = |key| Header::new(Kind::Timer, slot, generation, M::ID, key);
         let frame = archive_alone(header(0), message, core.limits().max_payload)?;
         let with_key = |key| frame.readdressed(header(key));
-        let key = self
-            .core
-            .set_alarm(self.cell.clone(), with_key, delay, period);
+        let key = self.core.set_alarm(self.cell.clone(), with_key, delay, period);
         Ok(TimerHandle { key })
     }
 
@@ -169,10 +162,7 @@ impl<A: Actor> Context<A> {
         F: FnOnce(Access<A>) -> T,
         T: Future<Output = ()> + 'static,
     {
-        let access = Access {
-            cell: self.cell.clone(),
-            turns: self.turns.clone(),
-        };
+        let access = Access { cell: self.cell.clone(), turns: self.turns.clone() };
         let key = self.core.spawn_task(task(access));
         let mut tasks = self.cell.tasks.borrow_mut();
         tasks.retain(|task| self.core.tasks.find(*task).is_some());
@@ -186,6 +176,7 @@ impl<A: Actor> Context<A> {
             let signal = cell.poll_signal(|delivery| is_live(core, delivery));
             if let Poll::Ready(Signal::Message(delivery)) = &signal {
                 core.messages_handled.set(core.messages_handled.get() + 1);
+                core.room_made.set(true);
                 cell.enter_section(delivery.section.as_deref());
             }
             signal
@@ -237,10 +228,7 @@ pub struct Access<A: Actor> {
 
 impl<A: Actor> Clone for Access<A> {
     fn clone(&self) -> Self {
-        Access {
-            cell: self.cell.clone(),
-            turns: self.turns.clone(),
-        }
+        Access { cell: self.cell.clone(), turns: self.turns.clone() }
     }
 }
 
@@ -259,24 +247,16 @@ impl<A: Actor> Access<A> {
         &self,
         section: impl FnOnce(&mut A, &mut Context<A>) -> T + 'static,
     ) -> With<T> {
-        let slot = Rc::new(Slot {
-            result: RefCell::new(None),
-            waker: RefCell::new(None),
-        });
-        let with = With {
-            slot: slot.clone(),
-            here: PhantomData,
-        };
+        let slot = Rc::new(Slot { result: RefCell::new(None), waker: RefCell::new(None) });
+        let with = With { slot: slot.clone(), here: PhantomData };
         let fill = Fill(slot);
         if self.cell.phase.get() == Phase::Gone {
             return with;
         }
-        self.turns
-            .borrow_mut()
-            .push_back(Box::new(move |actor, context| {
-                let result = section(actor, context);
-                fill.0.result.replace(Some(result));
-            }));
+        self.turns.borrow_mut().push_back(Box::new(move |actor, context| {
+            let result = section(actor, context);
+            fill.0.result.replace(Some(result));
+        }));
         self.cell.add_turn();
         Core::with(|core| core.nudge(&self.cell));
         with

@@ -99,11 +99,7 @@ impl Core {
         let now = io.now();
         Rc::new(Core {
             worker,
-            inbox: RefCell::new(Outbox::new(
-                Destination::Here,
-                limits.outbox(),
-                pool.clone(),
-            )),
+            inbox: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
             lanes: lanes(&pool),
             pool,
             now: Cell::new(now),
@@ -139,10 +135,7 @@ impl Core {
     #[inline]
     pub(crate) fn try_with<T>(look: impl FnOnce(&Rc<Core>) -> T) -> Option<T> {
         // The thread-local is gone while the thread ends: then it is no worker any more.
-        CURRENT
-            .try_with(|current| current.borrow().as_ref().map(look))
-            .ok()
-            .flatten()
+        CURRENT.try_with(|current| current.borrow().as_ref().map(look)).ok().flatten()
     }
 
     /// Does something on the current core, if the thread is a worker; nothing otherwise.
@@ -189,20 +182,13 @@ impl Core {
 
     /// The node of an address, if it is not this one.
     pub(crate) fn peer_of(&self, address: Address) -> Option<Peer> {
-        (address.node() != self.shared.id).then(|| Peer {
-            node: address.node(),
-            incarnation: address.incarnation(),
-        })
+        (address.node() != self.shared.id)
+            .then(|| Peer { node: address.node(), incarnation: address.incarnation() })
     }
 
     /// An address on this node.
     pub(crate) fn address(&self, slot: Slot, generation: u32) -> Address {
-        Address::new(
-            self.shared.id,
-            self.shared.incarnation_tag,
-            slot,
-            generation,
-        )
+        Address::new(self.shared.id, self.shared.incarnation_tag, slot, generation)
     }
 
     // --- Sending ---------------------------------------------------------------------------------
@@ -237,13 +223,7 @@ impl Core {
             self.links.mark_dirty(&link);
             &link.outbox
         };
-        M::Passing::pack(
-            message,
-            header,
-            extensions,
-            &mut outbox.borrow_mut(),
-            admission,
-        )?;
+        M::Passing::pack(message, header, extensions, &mut outbox.borrow_mut(), admission)?;
         Ok(())
     }
 
@@ -264,10 +244,7 @@ impl Core {
     }
 
     fn link_to(&self, to: Address) -> Result<Rc<Link>, TellError> {
-        let peer = Peer {
-            node: to.node(),
-            incarnation: to.incarnation(),
-        };
+        let peer = Peer { node: to.node(), incarnation: to.incarnation() };
         match self.links.route(peer.node, self.worker) {
             Some(link) if link.peer == peer => Ok(link),
             // The node is there, but in another life: nobody from before is.
@@ -342,11 +319,8 @@ impl Core {
         match origin {
             Origin::Local => {
                 let worker = asking_worker(correlation);
-                let outbox = if worker == self.worker {
-                    &self.inbox
-                } else {
-                    self.lanes.outbox(worker)?
-                };
+                let outbox =
+                    if worker == self.worker { &self.inbox } else { self.lanes.outbox(worker)? };
                 Some(push(&mut outbox.borrow_mut()))
             }
             Origin::Link(peer) => {
@@ -420,9 +394,7 @@ impl Core {
     fn relay(&self, worker: usize, frame: &Frame, mut extensions: Extensions, origin: Origin) {
         let Origin::Link(peer) = origin else {
             // Datagrams go to the right worker by their port; one that does not is a stranger's.
-            return self
-                .dead_letters
-                .to_the_dead(frame.header().slot, frame.header().message);
+            return self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
         };
         extensions.origin = Some((peer.node, peer.incarnation));
         let relayed = self
@@ -430,8 +402,7 @@ impl Core {
             .outbox(worker)
             .map(|outbox| outbox.borrow_mut().push_relayed(frame, &extensions));
         if !matches!(relayed, Some(Ok(()))) {
-            self.dead_letters
-                .to_the_dead(frame.header().slot, frame.header().message);
+            self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
         }
     }
 
@@ -480,9 +451,16 @@ impl Core {
         }
     }
 
+    /// Whether somebody waits for room and there may be some.
+    pub(crate) fn owes_room(&self) -> bool {
+        self.room_made.get() && !self.waiting_for_room.borrow().is_empty()
+    }
+
     /// Wakes those who wait for room, if there may be some.
     pub(crate) fn announce_room(&self) {
-        if self.room_made.replace(false) && !self.waiting_for_room.borrow().is_empty() {
+        let owed = self.owes_room();
+        self.room_made.set(false);
+        if owed {
             for waker in self.waiting_for_room.take() {
                 waker.wake();
             }

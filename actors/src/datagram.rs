@@ -167,14 +167,7 @@ impl Core {
         message: &mut Option<M>,
     ) -> Result<(), TellError> {
         let Some(peer) = self.peer_of(to) else {
-            return self.send(
-                to,
-                kind,
-                correlation,
-                extensions,
-                message,
-                Admission::Bounded,
-            );
+            return self.send(to, kind, correlation, extensions, message, Admission::Bounded);
         };
         let target = self.datagram_target(peer, to.slot().worker());
         let (target, token) = target.ok_or(TellError::Unreachable)?;
@@ -235,9 +228,8 @@ impl Core {
 
     fn receive_datagram(self: &Rc<Self>, datagram: Lease, from: SocketAddr) -> Option<()> {
         let (prefix, _) = datagram.split_first_chunk::<PREFIX>()?;
-        let node = NodeId::from_bits(u32::from_le_bytes([
-            prefix[4], prefix[5], prefix[6], prefix[7],
-        ]));
+        let node =
+            NodeId::from_bits(u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]));
         if prefix[0..4] != MAGIC || prefix[8..16] != self.shared.datagram_token.to_le_bytes() {
             return None;
         }
@@ -260,10 +252,7 @@ async fn send_loop(core: Rc<Core>, socket: Rc<DatagramSocket>) {
             match next {
                 Some(outgoing) => Poll::Ready(outgoing),
                 None => {
-                    core.datagrams
-                        .senders
-                        .borrow_mut()
-                        .push(context.waker().clone());
+                    core.datagrams.senders.borrow_mut().push(context.waker().clone());
                     Poll::Pending
                 }
             }
@@ -283,12 +272,7 @@ async fn receive_loop(core: Rc<Core>, socket: Rc<DatagramSocket>) {
             continue;
         };
         match socket.receive(chunk).await {
-            Ok(Datagram {
-                mut chunk,
-                from,
-                truncated: false,
-                ..
-            }) => {
+            Ok(Datagram { mut chunk, from, truncated: false, .. }) => {
                 let datagram = chunk.take_committed();
                 drop(chunk);
                 if core.receive_datagram(datagram, from).is_none() {

@@ -53,11 +53,7 @@ pub struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(envelope: Envelope, reply_to: Option<ReplyTo>) -> Self {
-        Delivery {
-            envelope,
-            reply_to,
-            section: None,
-        }
+        Delivery { envelope, reply_to, section: None }
     }
 }
 
@@ -73,15 +69,10 @@ pub(crate) struct Section {
 impl Section {
     /// What the extensions of an ask say, as of `now`. `None` if they say nothing of the kind.
     pub(crate) fn from_extensions(extensions: Extensions, now: Mono) -> Option<Self> {
-        let Extensions {
-            remaining, chain, ..
-        } = extensions;
+        let Extensions { remaining, chain, .. } = extensions;
         if remaining.is_none() && chain.is_empty() {
             return None;
         }
-        Some(Section {
-            deadline: remaining.map(|remaining| now.after(remaining)),
-            chain,
-        })
+        Some(Section { deadline: remaining.map(|remaining| now.after(remaining)), chain })
     }
 }

@@ -28,14 +28,7 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new() -> (Arc<Self>, flume::Receiver<Command>) {
         let (commands, receiver) = flume::unbounded();
-        (
-            Arc::new(Entry {
-                commands,
-                parker: Parker::new(),
-                doorbell: OnceLock::new(),
-            }),
-            receiver,
-        )
+        (Arc::new(Entry { commands, parker: Parker::new(), doorbell: OnceLock::new() }), receiver)
     }
 
     pub(crate) fn set_doorbell(&self, doorbell: Arc<dyn Doorbell>) {

@@ -142,10 +142,7 @@ impl fmt::Display for AskError {
             AskError::Cancelled => write!(f, "the asking node shut down"),
             AskError::Unknown => write!(f, "the actor does not take this message"),
             AskError::Incompatible => {
-                write!(
-                    f,
-                    "the nodes were built from different versions of the message"
-                )
+                write!(f, "the nodes were built from different versions of the message")
             }
             AskError::Invalid => write!(f, "the bytes that arrived are no valid message"),
             AskError::Cycle => write!(f, "the actor waits for the asker already"),
@@ -225,10 +222,7 @@ impl fmt::Display for SpawnError {
         match self {
             SpawnError::TooManyActors { max } => write!(f, "the worker has {max} actors already"),
             SpawnError::NoSuchWorker { worker, workers } => {
-                write!(
-                    f,
-                    "there is no worker {worker}: the node has {workers}, counted from 0"
-                )
+                write!(f, "there is no worker {worker}: the node has {workers}, counted from 0")
             }
             SpawnError::ShuttingDown => write!(f, "the node is shutting down"),
         }

@@ -42,10 +42,7 @@ pub(crate) fn connect(workers: usize, capacity: usize) -> Vec<LaneEnds> {
             let (crossings, incoming) = lane::channel(capacity);
             let (home, returns) = lane::channel(capacity);
             ends[from].outbound[to] = Some(OutboundEnds { crossings, returns });
-            ends[to].inbound[from] = Some(InboundEnds {
-                crossings: incoming,
-                returns: home,
-            });
+            ends[to].inbound[from] = Some(InboundEnds { crossings: incoming, returns: home });
         }
     }
     ends
@@ -95,16 +92,9 @@ impl Lanes {
         });
         let inbound = ends.inbound.into_iter().map(|ends| {
             let InboundEnds { crossings, returns } = ends?;
-            Some(Inbound {
-                crossings: RefCell::new(crossings),
-                returns: RefCell::new(returns),
-            })
+            Some(Inbound { crossings: RefCell::new(crossings), returns: RefCell::new(returns) })
         });
-        Lanes {
-            outbound: outbound.collect(),
-            inbound: inbound.collect(),
-            crossings: Cell::new(0),
-        }
+        Lanes { outbound: outbound.collect(), inbound: inbound.collect(), crossings: Cell::new(0) }
     }
 
     /// What waits for another worker.
@@ -114,10 +104,7 @@ impl Lanes {
 
     /// Whether no other worker has sent anything that has not been taken in.
     pub(crate) fn is_empty(&self) -> bool {
-        self.inbound
-            .iter()
-            .flatten()
-            .all(|inbound| inbound.crossings.borrow().is_empty())
+        self.inbound.iter().flatten().all(|inbound| inbound.crossings.borrow().is_empty())
     }
 
     /// Whether everything for other workers has left.

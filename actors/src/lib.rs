@@ -21,6 +21,7 @@ mod dead_letters;
 mod delivery;
 mod entry;
 mod error;
+pub mod file_actor;
 mod lanes;
 mod link;
 mod message;
@@ -36,16 +37,19 @@ mod timers;
 mod worker;
 
 pub use annulus_codec as codec;
+pub use annulus_codec::bytes::Bytes;
 pub use annulus_macros::{message, wire};
 pub use annulus_transport as transport;
 
 pub use crate::{
     actor::{Actor, Exit, Handler, MailboxLimits, Respond, StopMode},
+    actors::spawn,
     ask::Ask,
     config::Limits,
     context::{Access, ActorGone, Context, With},
     datagram::DatagramRef,
     error::{AskError, ShutdownTimedOut, SpawnError, TellError, Undelivered},
+    file_actor::FileActor,
     message::{Later, Msg, Reply, Responder},
     names::{LookupError, Name, RegisterError},
     node::{Node, NodeBuilder, NodeError, Pinning, RunError},

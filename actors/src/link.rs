@@ -184,10 +184,7 @@ impl Links {
     /// Any link to a node.
     pub(crate) fn any_to(&self, node: NodeId) -> Option<Rc<Link>> {
         let links = self.links.borrow();
-        links
-            .range((node, 0)..=(node, u32::MAX))
-            .next()
-            .map(|(_, link)| link.clone())
+        links.range((node, 0)..=(node, u32::MAX)).next().map(|(_, link)| link.clone())
     }
 
     #[inline]
@@ -203,32 +200,19 @@ impl Links {
 
     /// Whether everything for other nodes is in the kernel's hands.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.links
-            .borrow()
-            .values()
-            .all(|link| link.outbox.borrow().is_empty())
+        self.links.borrow().values().all(|link| link.outbox.borrow().is_empty())
     }
 
     fn remove(&self, link: &Link) {
-        self.links
-            .borrow_mut()
-            .remove(&(link.peer.node, link.index));
+        self.links.borrow_mut().remove(&(link.peer.node, link.index));
     }
 }
 
 impl Core {
     /// Makes a connection that has passed its handshake a link of this worker.
     pub(crate) fn attach_link(self: &Rc<Self>, stream: Detached, setup: LinkSetup) {
-        let LinkSetup {
-            peer,
-            name,
-            session,
-            index,
-            max_payload,
-            datagrams,
-            datagram_token,
-            rest,
-        } = setup;
+        let LinkSetup { peer, name, session, index, max_payload, datagrams, datagram_token, rest } =
+            setup;
         let mut limits = self.limits().outbox();
         limits.max_payload = limits.max_payload.min(max_payload);
         let link = Rc::new(Link {
@@ -248,12 +232,7 @@ impl Core {
             reader: RefCell::new(None),
             tasks: RefCell::default(),
         });
-        if let Some(old) = self
-            .links
-            .links
-            .borrow_mut()
-            .insert((peer.node, index), link.clone())
-        {
+        if let Some(old) = self.links.links.borrow_mut().insert((peer.node, index), link.clone()) {
             // The session that it belonged to has ended; its end is on its way here.
             tracing::debug!(target: "annulus", node = old.name, "an old link is replaced");
             self.push_close(old);
@@ -380,10 +359,7 @@ async fn receive_frames(
             link.waiting.set(link.waiting.get() + prefix.complete);
             let frames =
                 FrameReader::foreign(chunk.take(prefix.complete), core.limits().max_payload);
-            core.inbound.borrow_mut().push_back(Inbound {
-                frames,
-                link: link.clone(),
-            });
+            core.inbound.borrow_mut().push_back(Inbound { frames, link: link.clone() });
         }
         chunk = make_room(core, chunk, prefix.next_frame).await;
         link.drained().await;
@@ -405,11 +381,7 @@ async fn make_room(core: &Rc<Core>, mut chunk: ChunkWriter, next_frame: usize) -
     chunk.rewind();
     let cut = chunk.untaken();
     let missing = next_frame - cut;
-    let wanted = if cut == 0 && next_frame <= HEADER_LEN {
-        LEAST_ROOM
-    } else {
-        missing
-    };
+    let wanted = if cut == 0 && next_frame <= HEADER_LEN { LEAST_ROOM } else { missing };
     if chunk.spare() >= wanted {
         return chunk;
     }
@@ -441,13 +413,7 @@ async fn pulse(core: Rc<Core>, link: Rc<Link>) {
             return core.close_link(&link, LinkEnd::Silent);
         }
         if now.since(link.sent.get()) >= beat {
-            let ping = Header::new(
-                Kind::System,
-                Slot::new(0, 0),
-                0,
-                MessageId::from_bits(PING),
-                0,
-            );
+            let ping = Header::new(Kind::System, Slot::new(0, 0), 0, MessageId::from_bits(PING), 0);
             // Without memory for 32 bytes there is nothing to show.
             let _ = link.outbox.borrow_mut().push_header(ping);
             core.links.mark_dirty(&link);

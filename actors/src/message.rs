@@ -49,6 +49,20 @@ impl<M: Message<Passing = annulus_codec::passing::ByArchive> + Archivable> Msg<M
         self.carrier.payload()
     }
 
+    /// A share of just those bytes of the archive: a string or a list of bytes in it.
+    ///
+    /// # Panics
+    /// If `part` does not lie in this message.
+    pub fn lease_of(&self, part: &[u8]) -> Lease {
+        let whole = self.bytes();
+        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        if part.is_empty() {
+            return whole.slice(0, 0);
+        }
+        assert!(start < whole.len(), "the part does not lie in the message");
+        whole.slice(start, part.len())
+    }
+
     fn archived(&self) -> &M::Archived {
         let carrier: &Archived<M> = &self.carrier;
         carrier
@@ -124,10 +138,7 @@ pub struct Responder<R: Message> {
 
 impl<R: Message> Responder<R> {
     pub(crate) fn new(reply_to: Option<ReplyTo>) -> Self {
-        Responder {
-            reply_to,
-            reply: std::marker::PhantomData,
-        }
+        Responder { reply_to, reply: std::marker::PhantomData }
     }
 
     /// Whether anybody waits for the answer.

@@ -27,12 +27,7 @@ const GENERATION: u32 = 3;
 type NamesProtocol = (Lookup, Register);
 
 fn of(node: NodeId, incarnation: u32) -> ActorRef<NamesProtocol> {
-    ActorRef::from_address(Address::new(
-        node,
-        incarnation,
-        Slot::new(0, INDEX),
-        GENERATION,
-    ))
+    ActorRef::from_address(Address::new(node, incarnation, Slot::new(0, INDEX), GENERATION))
 }
 
 fn here(core: &Core) -> ActorRef<NamesProtocol> {
@@ -52,18 +47,12 @@ pub struct Name<P> {
 impl<P: Protocol> Name<P> {
     /// A fixed name.
     pub const fn new(text: &'static str) -> Self {
-        Name {
-            text: std::borrow::Cow::Borrowed(text),
-            protocol: PhantomData,
-        }
+        Name { text: std::borrow::Cow::Borrowed(text), protocol: PhantomData }
     }
 
     /// A name made at run time.
     pub fn from_string(text: String) -> Self {
-        Name {
-            text: std::borrow::Cow::Owned(text),
-            protocol: PhantomData,
-        }
+        Name { text: std::borrow::Cow::Owned(text), protocol: PhantomData }
     }
 
     /// The text of the name.
@@ -82,10 +71,7 @@ impl<P: Protocol> Name<P> {
             address: actor.address(),
             messages: P::MESSAGES.iter().map(|id| id.bits()).collect(),
         };
-        let registered = here(&core)
-            .ask(register)
-            .await
-            .map_err(RegisterError::Ask)?;
+        let registered = here(&core).ask(register).await.map_err(RegisterError::Ask)?;
         registered.into_inner().0
     }
 
@@ -123,32 +109,15 @@ impl<P: Protocol> Name<P> {
             core.shared.incarnation_tag
         } else {
             let wait = WaitForPeer { name: node.into() };
-            cluster::here(core)
-                .ask(wait)
-                .await
-                .map_err(LookupError::Ask)?
-                .into_inner()
-                .0
+            cluster::here(core).ask(wait).await.map_err(LookupError::Ask)?.into_inner().0
         };
-        let lookup = Lookup {
-            name: self.text.to_string(),
-        };
-        let found = of(id, incarnation)
-            .ask(lookup)
-            .await
-            .map_err(LookupError::Ask)?;
+        let lookup = Lookup { name: self.text.to_string() };
+        let found = of(id, incarnation).ask(lookup).await.map_err(LookupError::Ask)?;
         let Some(address) = found.address.as_ref() else {
-            return Err(LookupError::NoSuchName {
-                name: self.text.to_string(),
-                node: node.into(),
-            });
+            return Err(LookupError::NoSuchName { name: self.text.to_string(), node: node.into() });
         };
-        let offers = |id: &MessageId| {
-            found
-                .messages
-                .iter()
-                .any(|known| known.to_native() == id.bits())
-        };
+        let offers =
+            |id: &MessageId| found.messages.iter().any(|known| known.to_native() == id.bits());
         match P::MESSAGES.iter().find(|id| !offers(id)) {
             None => Ok(ActorRef::from_address(address.to_address())),
             Some(missing) => Err(LookupError::OtherProtocol { missing: *missing }),
@@ -158,10 +127,7 @@ impl<P: Protocol> Name<P> {
 
 impl<P> Clone for Name<P> {
     fn clone(&self) -> Self {
-        Name {
-            text: self.text.clone(),
-            protocol: PhantomData,
-        }
+        Name { text: self.text.clone(), protocol: PhantomData }
     }
 }
 
@@ -279,25 +245,15 @@ impl Actor for Names {
 impl Handler<Lookup> for Names {
     async fn handle(&mut self, lookup: Msg<Lookup>, _: &mut Context<Self>) -> Found {
         match self.names.get(lookup.name.as_str()) {
-            Some(entry) => Found {
-                address: Some(entry.address),
-                messages: entry.messages.clone(),
-            },
-            None => Found {
-                address: None,
-                messages: Vec::new(),
-            },
+            Some(entry) => Found { address: Some(entry.address), messages: entry.messages.clone() },
+            None => Found { address: None, messages: Vec::new() },
         }
     }
 }
 
 impl Handler<Register> for Names {
     async fn handle(&mut self, register: Msg<Register>, context: &mut Context<Self>) -> Registered {
-        let Register {
-            name,
-            address,
-            messages,
-        } = register.into_inner();
+        let Register { name, address, messages } = register.into_inner();
         let max = context.core().limits().names;
         if !context.core().is_here(address.node()) {
             return Registered(Err(RegisterError::NotHere));
@@ -312,9 +268,7 @@ impl Handler<Register> for Names {
         context.task(|names| async move {
             // Whatever the outcome, the actor is gone now.
             let _ = ActorRef::<()>::from_address(address).join().await;
-            let _ = names
-                .with(move |names, _| names.forget(&name, address))
-                .await;
+            let _ = names.with(move |names, _| names.forget(&name, address)).await;
         });
         Registered(Ok(()))
     }
@@ -322,11 +276,7 @@ impl Handler<Register> for Names {
 
 impl Names {
     fn forget(&mut self, name: &str, address: Address) {
-        if self
-            .names
-            .get(name)
-            .is_some_and(|entry| entry.address == address)
-        {
+        if self.names.get(name).is_some_and(|entry| entry.address == address) {
             self.names.remove(name);
         }
     }

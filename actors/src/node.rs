@@ -69,10 +69,7 @@ impl NodeShared {
 
     fn least_loaded(&self) -> usize {
         let loads = self.loads.iter().map(|load| load.load(Ordering::Relaxed));
-        loads
-            .enumerate()
-            .min_by_key(|(_, load)| *load)
-            .map_or(0, |(worker, _)| worker)
+        loads.enumerate().min_by_key(|(_, load)| *load).map_or(0, |(worker, _)| worker)
     }
 }
 
@@ -258,11 +255,7 @@ impl NodeBuilder {
                 worker,
                 ring: self.ring.clone(),
                 core_id: plan.cores.get(worker).copied(),
-                listen: if worker == 0 {
-                    plan.listen.clone()
-                } else {
-                    Vec::new()
-                },
+                listen: if worker == 0 { plan.listen.clone() } else { Vec::new() },
                 datagrams: plan.datagrams.map(|at| nth_port(at, worker)),
             };
             let spin = self.spin;
@@ -283,25 +276,12 @@ impl NodeBuilder {
         }
         let reports = collect(&steps, |step| step.bound.recv())?;
         let shared = Arc::new(self.share(&reports, entries));
-        let endpoints: Vec<String> = reports[0]
-            .endpoints
-            .iter()
-            .map(Endpoint::to_string)
-            .collect();
-        let advertise = if self.advertise.is_empty() {
-            endpoints.clone()
-        } else {
-            self.advertise
-        };
+        let endpoints: Vec<String> = reports[0].endpoints.iter().map(Endpoint::to_string).collect();
+        let advertise = if self.advertise.is_empty() { endpoints.clone() } else { self.advertise };
         let lanes = lanes::connect(workers, shared.limits.lane_chunks);
         for (step, lanes) in steps.iter().zip(lanes) {
             let (shared, advertise) = (shared.clone(), advertise.clone());
-            let _ = step.start.send(Start {
-                shared,
-                lanes,
-                advertise,
-                joins: plan.join.clone(),
-            });
+            let _ = step.start.send(Start { shared, lanes, advertise, joins: plan.join.clone() });
         }
         tracing::info!(
             target: "annulus",
@@ -310,11 +290,7 @@ impl NodeBuilder {
             memory_max = shared.limits.memory_in_all(workers),
             "node started"
         );
-        Ok(Node {
-            shared,
-            threads,
-            endpoints,
-        })
+        Ok(Node { shared, threads, endpoints })
     }
 
     fn check(&self) -> Result<Plan, NodeError> {
@@ -323,10 +299,7 @@ impl NodeBuilder {
             return setting("a node's name has 1 to 255 bytes".into());
         }
         if self.workers == 0 || self.workers > MAX_WORKERS {
-            return setting(format!(
-                "a node has 1 to {MAX_WORKERS} workers, not {}",
-                self.workers
-            ));
+            return setting(format!("a node has 1 to {MAX_WORKERS} workers, not {}", self.workers));
         }
         let cores = match &self.pinning {
             Pinning::None => Vec::new(),
@@ -339,13 +312,10 @@ impl NodeBuilder {
         let streams = |texts: &[String]| -> Result<Vec<Endpoint>, NodeError> {
             let parsed = texts.iter().map(|text| text.parse::<Endpoint>());
             let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
-            match parsed
-                .iter()
-                .find(|endpoint| matches!(endpoint, Endpoint::Udp(_)))
-            {
-                Some(udp) => Err(NodeError::Setting(format!(
-                    "{udp}: links need tcp:// or unix://"
-                ))),
+            match parsed.iter().find(|endpoint| matches!(endpoint, Endpoint::Udp(_))) {
+                Some(udp) => {
+                    Err(NodeError::Setting(format!("{udp}: links need tcp:// or unix://")))
+                }
                 None => Ok(parsed),
             }
         };
@@ -356,12 +326,7 @@ impl NodeBuilder {
             Some(Err(error)) => return Err(NodeError::Endpoint(error)),
         };
         streams(&self.advertise)?;
-        Ok(Plan {
-            cores,
-            listen: streams(&self.listen)?,
-            join: streams(&self.join)?,
-            datagrams,
-        })
+        Ok(Plan { cores, listen: streams(&self.listen)?, join: streams(&self.join)?, datagrams })
     }
 
     fn share(&self, reports: &[Report], entries: Vec<Arc<Entry>>) -> NodeShared {
@@ -373,10 +338,7 @@ impl NodeBuilder {
             secret: self.secret.clone(),
             incarnation,
             incarnation_tag: fold32(incarnation),
-            datagrams: reports
-                .iter()
-                .filter_map(|report| report.datagrams)
-                .collect(),
+            datagrams: reports.iter().filter_map(|report| report.datagrams).collect(),
             datagram_token: reports[0].token,
             limits: self.limits,
             loads: entries.iter().map(|_| AtomicUsize::new(0)).collect(),
@@ -386,11 +348,7 @@ impl NodeBuilder {
 }
 
 fn nth_port(at: SocketAddr, worker: usize) -> SocketAddr {
-    let port = if at.port() == 0 {
-        0
-    } else {
-        at.port().saturating_add(worker as u16)
-    };
+    let port = if at.port() == 0 { 0 } else { at.port().saturating_add(worker as u16) };
     SocketAddr::new(at.ip(), port)
 }
 
@@ -452,21 +410,8 @@ impl Steps {
         let (bells, bells_to) = flume::bounded(1);
         let (bound, bound_to) = flume::bounded(1);
         let (start, start_to) = flume::bounded(1);
-        let ours = Steps {
-            ringing: ringing_to,
-            bells,
-            bound: bound_to,
-            start,
-        };
-        (
-            ours,
-            WorkerSteps {
-                ringing,
-                bells: bells_to,
-                bound,
-                start: start_to,
-            },
-        )
+        let ours = Steps { ringing: ringing_to, bells, bound: bound_to, start };
+        (ours, WorkerSteps { ringing, bells: bells_to, bound, start: start_to })
     }
 }
 
@@ -476,9 +421,7 @@ fn collect<T>(
     wait: impl Fn(&Steps) -> Result<Result<T, NodeError>, flume::RecvError>,
 ) -> Result<Vec<T>, NodeError> {
     let results = steps.iter().enumerate();
-    results
-        .map(|(worker, step)| wait(step).unwrap_or(Err(NodeError::WorkerLost(worker))))
-        .collect()
+    results.map(|(worker, step)| wait(step).unwrap_or(Err(NodeError::WorkerLost(worker)))).collect()
 }
 
 /// The sockets of a worker, bound.
@@ -503,11 +446,7 @@ fn run_worker(
     steps.ringing.send(Ok(bell.clone())).ok()?;
     let bells = steps.bells.recv().ok()?;
     let peers = bells.into_iter().enumerate();
-    driver.set_peers(
-        peers
-            .map(|(at, bell)| (at != worker).then_some(bell))
-            .collect(),
-    );
+    driver.set_peers(peers.map(|(at, bell)| (at != worker).then_some(bell)).collect());
     let io = Io::new(driver);
     let (sockets, report) = match bind(&io, prelude) {
         Ok(bound) => bound,
@@ -539,33 +478,20 @@ fn bind(io: &Io, prelude: Prelude) -> Result<(Sockets, Report), NodeError> {
     }
     let datagrams = match prelude.datagrams {
         Some(at) => Some(
-            DatagramSocket::bind(io, at, datagram::socket_buffer()).map_err(|source| {
-                NodeError::Bind {
-                    endpoint: Endpoint::Udp(at),
-                    source,
-                }
-            })?,
+            DatagramSocket::bind(io, at, datagram::socket_buffer())
+                .map_err(|source| NodeError::Bind { endpoint: Endpoint::Udp(at), source })?,
         ),
         None => None,
     };
     let mut token = [0; 8];
     io.entropy(&mut token);
     let report = Report {
-        endpoints: listeners
-            .iter()
-            .map(|listener| listener.endpoint().clone())
-            .collect(),
+        endpoints: listeners.iter().map(|listener| listener.endpoint().clone()).collect(),
         datagrams: datagrams.as_ref().map(DatagramSocket::address),
         wall_nanos: io.wall().as_nanos() as u64,
         token: u64::from_le_bytes(token),
     };
-    Ok((
-        Sockets {
-            listeners,
-            datagrams,
-        },
-        report,
-    ))
+    Ok((Sockets { listeners, datagrams }, report))
 }
 
 /// A worker's life, from its core to its ring's end.
@@ -577,17 +503,11 @@ fn live(
     commands: flume::Receiver<Command>,
     spin: Duration,
 ) -> Result<(), DriverError> {
-    let Start {
-        shared,
-        lanes,
-        advertise,
-        joins,
-    } = start;
+    let Start { shared, lanes, advertise, joins } = start;
     let limits = shared.limits.outbox();
     let entries = shared.entries.clone();
-    let core = Core::new(worker, shared, io.clone(), |pool| {
-        Lanes::new(lanes, &entries, limits, pool)
-    });
+    let core =
+        Core::new(worker, shared, io.clone(), |pool| Lanes::new(lanes, &entries, limits, pool));
     core.enter(|| {
         let started = spawn_system_actors(&core, sockets, advertise, &joins);
         debug_assert!(started.is_ok(), "an empty worker has room");
@@ -699,8 +619,7 @@ impl Node {
         if let Some(core) = here {
             return core.spawn(make());
         }
-        self.call(worker, move |core| core.spawn(make()))
-            .unwrap_or(Err(SpawnError::ShuttingDown))
+        self.call(worker, move |core| core.spawn(make())).unwrap_or(Err(SpawnError::ShuttingDown))
     }
 
     /// Runs a future on the node's first worker and waits for it. In it, references work, and
@@ -746,11 +665,7 @@ impl Node {
         let wait = WaitForPeer { name: node.into() };
         self.run(async move || {
             let core = Core::current().ok_or(AskError::NoWorker)?;
-            cluster::here(&core)
-                .ask(wait)
-                .within(patience)
-                .await
-                .map(|_| ())
+            cluster::here(&core).ask(wait).within(patience).await.map(|_| ())
         })
         .unwrap_or(Err(AskError::Cancelled))
     }
@@ -760,9 +675,7 @@ impl Node {
     /// # Errors
     /// If the node shuts down.
     pub fn stats(&self) -> Result<Vec<WorkerStats>, RunError> {
-        (0..self.workers())
-            .map(|w| self.call(w, |core| core.stats()).ok_or(RunError))
-            .collect()
+        (0..self.workers()).map(|w| self.call(w, |core| core.stats()).ok_or(RunError)).collect()
     }
 
     /// Ends the node in order: no new connections, every actor drained, everything sent, all rings at
@@ -797,11 +710,7 @@ impl Node {
         for entry in &self.shared.entries {
             entry.run(|core| core.ended.set(true));
         }
-        if quiet.is_ok() && drained && flushed {
-            Ok(())
-        } else {
-            Err(ShutdownTimedOut { within })
-        }
+        if quiet.is_ok() && drained && flushed { Ok(()) } else { Err(ShutdownTimedOut { within }) }
     }
 
     /// Runs a step of the shutdown on all workers at the same time. Returns whether it went well on
@@ -864,9 +773,7 @@ impl Core {
         self.ending.set(true);
         let system = self.shared.system_actors(self.worker());
         let actors = self.actors.all().into_iter();
-        let users: Vec<_> = actors
-            .filter(|cell| cell.address.generation() > system)
-            .collect();
+        let users: Vec<_> = actors.filter(|cell| cell.address.generation() > system).collect();
         for cell in &users {
             self.stop_actor(cell, StopMode::Drain);
         }

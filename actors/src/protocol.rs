@@ -51,9 +51,7 @@ async fn serve_one<A: Respond<M>, M: Message>(
     delivery: Delivery,
     context: &mut Context<A>,
 ) {
-    let Delivery {
-        envelope, reply_to, ..
-    } = delivery;
+    let Delivery { envelope, reply_to, .. } = delivery;
     match M::Passing::open(envelope) {
         Ok(carrier) => {
             context.reply_to = reply_to;
@@ -78,10 +76,7 @@ fn refuse<A: Actor>(delivery: Delivery, context: &Context<A>, messages: &[Messag
     } else {
         Failure::Unknown
     };
-    context
-        .core()
-        .dead_letters
-        .unhandled(context.address(), found, failure);
+    context.core().dead_letters.unhandled(context.address(), found, failure);
     if let Some(reply_to) = delivery.reply_to {
         reply_to.fail(failure);
     }

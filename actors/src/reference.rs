@@ -45,10 +45,7 @@ pub struct ActorRef<P> {
 
 impl<P> ActorRef<P> {
     pub(crate) fn new(address: Address) -> Self {
-        ActorRef {
-            address,
-            protocol: PhantomData,
-        }
+        ActorRef { address, protocol: PhantomData }
     }
 
     /// Where the actor lives.
@@ -76,14 +73,7 @@ impl<P> ActorRef<P> {
         let mut message = Some(message);
         let sent = Core::try_with(|core| {
             let nothing = Extensions::default();
-            core.send(
-                self.address,
-                Kind::Tell,
-                0,
-                &nothing,
-                &mut message,
-                Admission::Bounded,
-            )
+            core.send(self.address, Kind::Tell, 0, &nothing, &mut message, Admission::Bounded)
         });
         match (sent.unwrap_or(Err(TellError::NoWorker)), message) {
             (Err(reason), Some(message)) => Err(Undelivered { message, reason }),
@@ -99,11 +89,7 @@ impl<P> ActorRef<P> {
     where
         P: Accepts<M, I>,
     {
-        Sending {
-            to: self,
-            message: Some(message),
-            position: PhantomData,
-        }
+        Sending { to: self, message: Some(message), position: PhantomData }
     }
 
     /// Sends a message and waits for its answer. See [`Ask`].
@@ -125,14 +111,9 @@ impl<P> ActorRef<P> {
     /// [`TellError::LocalOnly`] if the actor lives on another node; [`TellError::Dead`] if it is known
     /// to have ended.
     pub fn stop(self, mode: StopMode) -> Result<(), TellError> {
-        let order = Order {
-            target: self.address,
-            mode,
-        };
+        let order = Order { target: self.address, mode };
         let steward = steward::of(self.address);
-        steward
-            .tell(order)
-            .map_err(|undelivered| undelivered.reason)
+        steward.tell(order).map_err(|undelivered| undelivered.reason)
     }
 
     /// Waits until the actor has ended and has been dropped. This works for actors of the same node.
@@ -143,20 +124,13 @@ impl<P> ActorRef<P> {
         let here = Core::current().and_then(|core| {
             let address = self.address;
             let local = core.is_here(address.node()) && address.slot().worker() == core.worker();
-            local.then(|| {
-                core.actors
-                    .find(address.slot().index(), address.generation())
-            })
+            local.then(|| core.actors.find(address.slot().index(), address.generation()))
         });
         match here {
             Some(Some(cell)) => Ok(Ended(cell).await),
             Some(None) => Err(AskError::Dead),
             None => {
-                let joined = steward::of(self.address)
-                    .ask(Join {
-                        target: self.address,
-                    })
-                    .await?;
+                let joined = steward::of(self.address).ask(Join { target: self.address }).await?;
                 joined.into_inner().0
             }
         }
@@ -180,10 +154,7 @@ impl<P: Accepts<M, I>, M: Message, I> Future for Sending<P, M, I> {
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let message = self.message.take().expect("a send is polled after its end");
         match self.to.tell(message) {
-            Err(Undelivered {
-                message,
-                reason: TellError::Full,
-            }) => {
+            Err(Undelivered { message, reason: TellError::Full }) => {
                 self.message = Some(message);
                 Core::with(|core| core.wait_for_room(context.waker()));
                 Poll::Pending

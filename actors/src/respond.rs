@@ -14,11 +14,7 @@ pub(crate) struct ReplyTo {
 
 impl ReplyTo {
     pub(crate) fn new(origin: Origin, correlation: u64) -> Self {
-        ReplyTo {
-            origin,
-            correlation,
-            open: true,
-        }
+        ReplyTo { origin, correlation, open: true }
     }
 
     /// Sends the reply; [`Reply::Later`] sends nothing, and is a fault of the handler if nobody holds
@@ -41,11 +37,7 @@ impl Drop for ReplyTo {
     fn drop(&mut self) {
         if self.open {
             // A handler that panics takes its actor with it.
-            let failure = if std::thread::panicking() {
-                Failure::Dead
-            } else {
-                Failure::NoReply
-            };
+            let failure = if std::thread::panicking() { Failure::Dead } else { Failure::NoReply };
             Core::with(|core| core.send_failure(self.origin, self.correlation, failure));
         }
     }

@@ -133,19 +133,12 @@ impl TaskTable {
         self.generation.set(generation);
         let mut tasks = self.tasks.borrow_mut();
         let vacant = tasks.vacant_entry();
-        let key = TaskKey {
-            index: vacant.key() as u32,
-            generation,
-        };
+        let key = TaskKey { index: vacant.key() as u32, generation };
         let wake = RunWaker::new(Runnable::Task(key), home.clone());
         let waker = Waker::from(wake.clone());
         vacant.insert((
             generation,
-            Rc::new(TaskCell {
-                future: Cell::new(Some(future)),
-                wake,
-                waker,
-            }),
+            Rc::new(TaskCell { future: Cell::new(Some(future)), wake, waker }),
         ));
         key
     }
@@ -168,11 +161,7 @@ impl TaskTable {
 
     /// Takes all tasks out.
     pub(crate) fn take_all(&self) -> Vec<Rc<TaskCell>> {
-        self.tasks
-            .borrow_mut()
-            .drain()
-            .map(|(_, task)| task)
-            .collect()
+        self.tasks.borrow_mut().drain().map(|(_, task)| task).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -42,10 +42,7 @@ impl AlarmKey {
     }
 
     fn from_bits(bits: u64) -> Self {
-        AlarmKey {
-            index: bits as u32,
-            generation: (bits >> 32) as u32,
-        }
+        AlarmKey { index: bits as u32, generation: (bits >> 32) as u32 }
     }
 }
 
@@ -68,9 +65,7 @@ struct Alarms {
 
 impl Alarms {
     fn find(&mut self, key: AlarmKey) -> Option<&mut Alarm> {
-        self.alarms
-            .get_mut(key.index as usize)
-            .filter(|alarm| alarm.generation == key.generation)
+        self.alarms.get_mut(key.index as usize).filter(|alarm| alarm.generation == key.generation)
     }
 
     fn remove(&mut self, key: AlarmKey) -> Option<Alarm> {
@@ -113,10 +108,7 @@ impl Core {
     /// Runs all timers whose time has come.
     pub(crate) fn expire_timers(self: &Rc<Self>) {
         let mut expired = self.timers.expired.take();
-        self.timers
-            .wheel
-            .borrow_mut()
-            .expire(self.now(), &mut expired);
+        self.timers.wheel.borrow_mut().expire(self.now(), &mut expired);
         for (_, event) in expired.drain(..) {
             match event {
                 TimerEvent::Wake(waker) => waker.wake(),
@@ -140,20 +132,10 @@ impl Core {
         alarms.generation = alarms.generation.wrapping_add(1);
         let generation = alarms.generation;
         let vacant = alarms.alarms.vacant_entry();
-        let key = AlarmKey {
-            index: vacant.key() as u32,
-            generation,
-        };
+        let key = AlarmKey { index: vacant.key() as u32, generation };
         let timer = Some(self.insert_timer(due, TimerEvent::Message(key)));
         let frame = frame(key.to_bits());
-        vacant.insert(Alarm {
-            generation,
-            actor,
-            frame,
-            period,
-            due,
-            timer,
-        });
+        vacant.insert(Alarm { generation, actor, frame, period, due, timer });
         key
     }
 
@@ -215,15 +197,9 @@ impl Core {
         if alarms.alarms.is_empty() {
             return;
         }
-        let theirs = alarms
-            .alarms
-            .iter()
-            .filter(|(_, alarm)| Rc::ptr_eq(&alarm.actor, actor));
+        let theirs = alarms.alarms.iter().filter(|(_, alarm)| Rc::ptr_eq(&alarm.actor, actor));
         let keys: Vec<AlarmKey> = theirs
-            .map(|(index, alarm)| AlarmKey {
-                index: index as u32,
-                generation: alarm.generation,
-            })
+            .map(|(index, alarm)| AlarmKey { index: index as u32, generation: alarm.generation })
             .collect();
         drop(alarms);
         for key in keys {
@@ -257,11 +233,7 @@ pub fn now() -> Mono {
 /// # Panics
 /// If it is awaited on a thread that is no worker.
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep {
-        duration,
-        until: None,
-        timer: None,
-    }
+    Sleep { duration, until: None, timer: None }
 }
 
 /// See [`sleep`].
@@ -278,9 +250,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<()> {
         Core::try_with(|core| {
-            let until = self
-                .until
-                .unwrap_or_else(|| core.now().after(self.duration));
+            let until = self.until.unwrap_or_else(|| core.now().after(self.duration));
             self.until = Some(until);
             if let Some(timer) = self.timer.take() {
                 core.cancel_timer(timer);

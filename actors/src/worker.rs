@@ -40,13 +40,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(core: Rc<Core>, commands: flume::Receiver<Command>, spin: Duration) -> Self {
         let busy_at = core.now();
-        Worker {
-            core,
-            commands,
-            spin,
-            busy_at,
-            woken: Vec::new(),
-        }
+        Worker { core, commands, spin, busy_at, woken: Vec::new() }
     }
 
     /// Runs turns until the node ends.
@@ -109,9 +103,7 @@ impl Worker {
             parker.cancel();
             return core.io.enter(Wait::No, &mut self.woken);
         }
-        let entered = core
-            .io
-            .enter(Wait::Until(core.next_timer()), &mut self.woken);
+        let entered = core.io.enter(Wait::Until(core.next_timer()), &mut self.woken);
         parker.unpark();
         entered
     }
@@ -124,6 +116,7 @@ impl Core {
             && self.inbox.borrow().is_empty()
             && self.inbound.borrow().is_empty()
             && self.lanes.is_flushed()
+            && !self.owes_room()
             && !self.ended.get()
     }
 
@@ -166,9 +159,7 @@ impl Core {
         task.wake.disarm();
         let before = self.running.take();
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            future
-                .as_mut()
-                .poll(&mut TaskContext::from_waker(&task.waker))
+            future.as_mut().poll(&mut TaskContext::from_waker(&task.waker))
         }));
         self.running.replace(before);
         match polled {

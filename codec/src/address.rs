@@ -114,12 +114,7 @@ impl Address {
 
     /// The address of one life of one actor.
     pub fn new(node: NodeId, incarnation: u32, slot: Slot, generation: u32) -> Self {
-        Address {
-            node: node.bits(),
-            incarnation,
-            slot: slot.bits(),
-            generation,
-        }
+        Address { node: node.bits(), incarnation, slot: slot.bits(), generation }
     }
 
     /// The node that the actor lives on.
@@ -155,12 +150,7 @@ impl Address {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        Address {
-            node: word(0),
-            incarnation: word(4),
-            slot: word(8),
-            generation: word(12),
-        }
+        Address { node: word(0), incarnation: word(4), slot: word(8), generation: word(12) }
     }
 }
 

@@ -20,9 +20,11 @@ use rkyv::{
 };
 
 use crate::{
-    chunk::{ChunkWriter, Lease},
+    address::Slot,
+    bytes::Bytes,
+    chunk::{ChunkPool, ChunkWriter, Lease, PoolExhausted},
     extension::Extensions,
-    frame::{FRAME_ALIGN, Frame, HEADER_LEN, Header, padded},
+    frame::{FRAME_ALIGN, Frame, HEADER_LEN, Header, Kind, padded},
     message::{Layout, Message, MessageId},
 };
 
@@ -37,23 +39,26 @@ pub type ArchiveSerializer<'a> =
 /// message a compile error.
 pub type ArchiveChecker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Failure>;
 
-/// A message that can go over the wire. Implemented for everything that `#[message]` marks, except
-/// local messages.
-pub trait Archivable:
-    Message
-    + Layout
+/// A type with a fixed layout that can be written to a chunk, and checked when it comes from outside.
+/// Implemented for everything that `#[message]` and `#[wire]` mark, except local messages.
+pub trait Plain:
+    Layout
     + Archive<Archived: Portable + for<'a> CheckBytes<ArchiveChecker<'a>>>
     + for<'a> Serialize<ArchiveSerializer<'a>>
 {
 }
 
-impl<M> Archivable for M where
-    M: Message
-        + Layout
+impl<T> Plain for T where
+    T: Layout
         + Archive<Archived: Portable + for<'a> CheckBytes<ArchiveChecker<'a>>>
         + for<'a> Serialize<ArchiveSerializer<'a>>
 {
 }
+
+/// A message that can go over the wire.
+pub trait Archivable: Message + Plain {}
+
+impl<M: Message + Plain> Archivable for M {}
 
 /// Why a message could not be written. Nothing has been written then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +116,9 @@ impl std::error::Error for AccessError {}
 
 /// The free end of a chunk, as rkyv sees it. Positions count from the start of the payload.
 pub struct PayloadWriter<'a> {
+    /// Bytes of the payload that are there already, if the first write is to be just these.
+    filled: Option<&'a [u8]>,
+    /// What follows them.
     room: &'a mut [MaybeUninit<u8>],
     at: usize,
     /// Set when a write did not fit: where it would have ended.
@@ -128,7 +136,17 @@ impl Writer<Failure> for PayloadWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let end = self.at + bytes.len();
-        match self.room.get_mut(self.at..end) {
+        let before = match self.filled {
+            None => 0,
+            Some(filled) if self.at == 0 => {
+                // These bytes lie where they belong: nothing is to be copied.
+                let same = std::ptr::eq(filled, bytes);
+                self.at = filled.len();
+                return if same { Ok(()) } else { Err(Failure) };
+            }
+            Some(filled) => filled.len(),
+        };
+        match self.room.get_mut(self.at - before..end - before) {
             Some(room) => {
                 room.write_copy_of_slice(bytes);
                 self.at = end;
@@ -155,32 +173,17 @@ pub(crate) fn write_frame<M: Archivable>(
     message: &M,
     max_payload: usize,
 ) -> Result<usize, WriteError> {
-    const {
-        assert!(
-            align_of::<M::Archived>() <= FRAME_ALIGN,
-            "archives are 16-aligned at most"
-        )
-    };
+    const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
     header.message = M::ID;
-    let extension_len = if extensions.is_empty() {
-        0
-    } else {
-        extensions.encoded_len()
-    };
+    let extension_len = if extensions.is_empty() { 0 } else { extensions.encoded_len() };
     header.extension_len = extension_len as u16;
     let payload_start = HEADER_LEN + extension_len;
     let spare = chunk.spare_mut();
     let Some(room) = spare.get_mut(payload_start..) else {
-        return Err(WriteError::NoRoom {
-            needed: payload_start,
-        });
+        return Err(WriteError::NoRoom { needed: payload_start });
     };
     let mut needed = 0;
-    let writer = PayloadWriter {
-        room,
-        at: 0,
-        needed: &mut needed,
-    };
+    let writer = PayloadWriter { filled: None, room, at: 0, needed: &mut needed };
     let (written, payload_len) = serialize(message, writer, arena);
     if payload_len.max(needed) > max_payload {
         return Err(WriteError::TooLarge { max: max_payload });
@@ -188,9 +191,7 @@ pub(crate) fn write_frame<M: Archivable>(
     if written.is_err() {
         return Err(match needed {
             0 => WriteError::Unserializable,
-            end => WriteError::NoRoom {
-                needed: payload_start + padded(end),
-            },
+            end => WriteError::NoRoom { needed: payload_start + padded(end) },
         });
     }
     header.payload_len = payload_len as u32;
@@ -223,6 +224,58 @@ fn serialize<'a, T: Serialize<ArchiveSerializer<'a>>>(
     (written, serializer.writer.at)
 }
 
+/// A chunk for a message of at most `len` bytes that somebody else writes, the kernel for example, and
+/// whatever the message has besides. Fill it from its start, then [`finish`] it.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn chunk_to_fill(pool: &ChunkPool, len: usize) -> Result<ChunkWriter, PoolExhausted> {
+    /// For the padding, and for the parts of the message besides the bytes.
+    const BESIDES: usize = 512;
+    pool.acquire_sized(len + BESIDES)
+}
+
+/// Makes a message around the bytes that a chunk has been filled with. `make` gets them as [`Bytes`]
+/// and puts them where they belong in the message; they are not copied.
+///
+/// # Errors
+/// If the bytes are not the first thing that the message archives, or the rest does not fit.
+pub fn finish<M: Archivable>(
+    mut chunk: ChunkWriter,
+    arena: &mut Arena,
+    make: impl FnOnce(Bytes) -> M,
+) -> Result<Archived<M>, WriteError> {
+    let filled = chunk.take_committed();
+    let message = make(Bytes::from(filled.clone()));
+    let mut needed = 0;
+    let writer = PayloadWriter {
+        filled: (!filled.is_empty()).then_some(&*filled),
+        room: chunk.spare_mut(),
+        at: 0,
+        needed: &mut needed,
+    };
+    let (written, payload_len) = serialize(&message, writer, arena);
+    if written.is_err() || payload_len < filled.len() {
+        return Err(match needed {
+            0 => WriteError::Unserializable,
+            needed => WriteError::NoRoom { needed },
+        });
+    }
+    let besides = payload_len - filled.len();
+    let padding = padded(payload_len) - payload_len;
+    let Some(room) = chunk.spare_mut().get_mut(besides..besides + padding) else {
+        return Err(WriteError::NoRoom { needed: padded(payload_len) });
+    };
+    room.fill(MaybeUninit::new(0));
+    // SAFETY: the serialiser wrote `besides` bytes behind the filled ones, and the padding was just
+    // zeroed.
+    unsafe { chunk.commit(besides + padding) };
+    let mut header = Header::new(Kind::Tell, Slot::new(0, 0), 0, M::ID, 0);
+    header.payload_len = payload_len as u32;
+    let frame = Frame::new(header, chunk.whole());
+    Ok(Archived { frame, message: PhantomData })
+}
+
 /// A message where it lies: a lease on its archive, known to be valid.
 pub struct Archived<M> {
     frame: Frame,
@@ -238,18 +291,12 @@ impl<M: Archivable> Archived<M> {
     pub fn open(frame: Frame) -> Result<Self, AccessError> {
         let found = frame.header().message;
         if found != M::ID || !frame.header().kind.carries_message() {
-            return Err(AccessError::WrongMessage {
-                expected: M::ID,
-                found,
-            });
+            return Err(AccessError::WrongMessage { expected: M::ID, found });
         }
         if !frame.trusted() || cfg!(debug_assertions) {
             validate::<M>(frame.payload())?;
         }
-        Ok(Archived {
-            frame,
-            message: PhantomData,
-        })
+        Ok(Archived { frame, message: PhantomData })
     }
 
     /// The frame, which may be sent on as it is.
@@ -289,10 +336,7 @@ impl<M: Archivable> Deref for Archived<M> {
 
 impl<M> Clone for Archived<M> {
     fn clone(&self) -> Self {
-        Archived {
-            frame: self.frame.clone(),
-            message: PhantomData,
-        }
+        Archived { frame: self.frame.clone(), message: PhantomData }
     }
 }
 

@@ -51,11 +51,7 @@ pub struct PoolExhausted {
 
 impl fmt::Display for PoolExhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the worker's message memory ({} bytes) is used up",
-            self.limit
-        )
+        write!(f, "the worker's message memory ({} bytes) is used up", self.limit)
     }
 }
 
@@ -121,19 +117,12 @@ impl ChunkPool {
     /// # Errors
     /// If the limit is reached.
     pub fn acquire_sized(&self, capacity: usize) -> Result<ChunkWriter, PoolExhausted> {
-        let capacity = capacity
-            .max(self.0.chunk_size)
-            .next_multiple_of(CHUNK_ALIGN);
+        let capacity = capacity.max(self.0.chunk_size).next_multiple_of(CHUNK_ALIGN);
         if self.0.lent.get().saturating_add(capacity) > self.0.limit {
-            return Err(PoolExhausted {
-                limit: self.0.limit,
-            });
+            return Err(PoolExhausted { limit: self.0.limit });
         }
-        let pooled = if capacity == self.0.chunk_size {
-            self.0.free.borrow_mut().pop()
-        } else {
-            None
-        };
+        let pooled =
+            if capacity == self.0.chunk_size { self.0.free.borrow_mut().pop() } else { None };
         let chunk = pooled.unwrap_or_else(|| SealedChunk::allocate(capacity));
         let mut writer = self.adopt(chunk);
         writer.committed = 0;
@@ -163,11 +152,8 @@ impl ChunkPool {
 
     fn adopt(&self, chunk: SealedChunk) -> ChunkWriter {
         let chunk = ManuallyDrop::new(chunk);
-        let writer = ChunkWriter {
-            head: chunk.head,
-            committed: chunk.committed,
-            taken: chunk.taken,
-        };
+        let writer =
+            ChunkWriter { head: chunk.head, committed: chunk.committed, taken: chunk.taken };
         let head = writer.head();
         self.0.lent.set(self.0.lent.get() + head.capacity);
         head.owners.set(1);
@@ -197,11 +183,7 @@ fn release(head: NonNull<Head>) {
     let owners = unsafe { &head.as_ref().owners };
     owners.set(owners.get() - 1);
     if owners.get() == 0 {
-        let chunk = SealedChunk {
-            head,
-            committed: 0,
-            taken: 0,
-        };
+        let chunk = SealedChunk { head, committed: 0, taken: 0 };
         match chunk.head().pool.take() {
             Some(pool) => pool.give_back(chunk),
             None => drop(chunk),
@@ -232,28 +214,17 @@ impl SealedChunk {
         let Some(head) = NonNull::new(unsafe { alloc(layout) }.cast::<Head>()) else {
             handle_alloc_error(layout)
         };
-        let value = Head {
-            owners: Cell::new(0),
-            capacity,
-            pool: Cell::new(None),
-        };
+        let value = Head { owners: Cell::new(0), capacity, pool: Cell::new(None) };
         // SAFETY: freshly allocated, large enough, and aligned for a head by `layout`.
         unsafe { head.write(value) };
-        SealedChunk {
-            head,
-            committed: 0,
-            taken: 0,
-        }
+        SealedChunk { head, committed: 0, taken: 0 }
     }
 
     /// A chunk of its own for a copy of a lease's bytes.
     pub(crate) fn copy_of(lease: &Lease) -> Self {
         let mut chunk = Self::allocate(lease.len().max(1).next_multiple_of(CHUNK_ALIGN));
-        let mut writer = ManuallyDrop::new(ChunkWriter {
-            head: chunk.head,
-            committed: 0,
-            taken: 0,
-        });
+        let mut writer =
+            ManuallyDrop::new(ChunkWriter { head: chunk.head, committed: 0, taken: 0 });
         writer.append(lease);
         chunk.committed = writer.committed;
         chunk
@@ -291,12 +262,7 @@ impl Drop for SealedChunk {
 
 impl fmt::Debug for SealedChunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SealedChunk({} of {} bytes)",
-            self.len(),
-            self.capacity()
-        )
+        write!(f, "SealedChunk({} of {} bytes)", self.len(), self.capacity())
     }
 }
 
@@ -396,6 +362,11 @@ impl ChunkWriter {
         lease
     }
 
+    /// A lease on everything that has been committed, taken or not.
+    pub fn whole(&self) -> Lease {
+        self.lease(0, self.committed)
+    }
+
     /// The bytes that have been committed and not taken.
     pub fn peek(&self) -> &[u8] {
         // SAFETY: committed bytes are initialised and do not change.
@@ -416,11 +387,7 @@ impl ChunkWriter {
     fn lease(&self, start: usize, len: usize) -> Lease {
         let owners = &self.head().owners;
         owners.set(owners.get() + 1);
-        Lease {
-            head: self.head,
-            start: start as u32,
-            len: len as u32,
-        }
+        Lease { head: self.head, start: start as u32, len: len as u32 }
     }
 
     /// Gives up the writer for a chunk that may cross to another thread. What has not been taken goes
@@ -436,11 +403,7 @@ impl ChunkWriter {
         if let Some(pool) = this.head().pool.take() {
             pool.0.lent.set(pool.0.lent.get() - this.head().capacity);
         }
-        Ok(SealedChunk {
-            head: this.head,
-            committed: this.committed,
-            taken: this.taken,
-        })
+        Ok(SealedChunk { head: this.head, committed: this.committed, taken: this.taken })
     }
 }
 
@@ -452,12 +415,7 @@ impl Drop for ChunkWriter {
 
 impl fmt::Debug for ChunkWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ChunkWriter({} of {} bytes)",
-            self.committed,
-            self.capacity()
-        )
+        write!(f, "ChunkWriter({} of {} bytes)", self.committed, self.capacity())
     }
 }
 
@@ -481,17 +439,10 @@ impl Lease {
     /// # Panics
     /// If the part reaches outside.
     pub fn slice(&self, start: usize, len: usize) -> Lease {
-        assert!(
-            start <= self.len() && len <= self.len() - start,
-            "slice outside of the lease"
-        );
+        assert!(start <= self.len() && len <= self.len() - start, "slice outside of the lease");
         let owners = &self.head().owners;
         owners.set(owners.get() + 1);
-        Lease {
-            head: self.head,
-            start: self.start + start as u32,
-            len: len as u32,
-        }
+        Lease { head: self.head, start: self.start + start as u32, len: len as u32 }
     }
 
     /// Bytes of the whole chunk that this lease keeps in memory.
@@ -512,11 +463,7 @@ impl Lease {
             pool.0.lent.set(pool.0.lent.get() - this.head().capacity);
         }
         let taken = this.start as usize;
-        Ok(SealedChunk {
-            head: this.head,
-            committed: taken + this.len as usize,
-            taken,
-        })
+        Ok(SealedChunk { head: this.head, committed: taken + this.len as usize, taken })
     }
 }
 

@@ -75,11 +75,7 @@ impl Extensions {
 
     /// Bytes on the wire.
     pub fn encoded_len(&self) -> usize {
-        let chain = if self.chain.is_empty() {
-            0
-        } else {
-            (1 + self.chain.len()) * FRAME_ALIGN
-        };
+        let chain = if self.chain.is_empty() { 0 } else { (1 + self.chain.len()) * FRAME_ALIGN };
         let records = self.remaining.is_some() as usize + self.origin.is_some() as usize;
         records * FRAME_ALIGN + chain
     }
@@ -151,9 +147,7 @@ fn push_head(out: &mut Vec<u8>, tag: u16, len: usize) {
 /// The last 8 bytes of a record of exactly 16.
 fn last_word(record: &[u8]) -> Option<u64> {
     let record: &[u8; FRAME_ALIGN] = record.try_into().ok()?;
-    record
-        .last_chunk::<8>()
-        .map(|word| u64::from_le_bytes(*word))
+    record.last_chunk::<8>().map(|word| u64::from_le_bytes(*word))
 }
 
 fn parse_chain(bytes: &[u8]) -> Result<Vec<Address>, ExtensionError> {
@@ -193,22 +187,13 @@ mod tests {
 
     #[test]
     fn malformed_records_are_typed_errors() {
-        assert_eq!(
-            Extensions::parse(&[0; 16]),
-            Err(ExtensionError::RecordLength(0))
-        );
+        assert_eq!(Extensions::parse(&[0; 16]), Err(ExtensionError::RecordLength(0)));
         let mut long = [0; 16];
         long[2] = 32;
-        assert_eq!(
-            Extensions::parse(&long),
-            Err(ExtensionError::RecordLength(32))
-        );
+        assert_eq!(Extensions::parse(&long), Err(ExtensionError::RecordLength(32)));
         let mut odd = [0; 16];
         odd[0] = 1;
         odd[2] = 8;
-        assert_eq!(
-            Extensions::parse(&odd),
-            Err(ExtensionError::RecordLength(8))
-        );
+        assert_eq!(Extensions::parse(&odd), Err(ExtensionError::RecordLength(8)));
     }
 }

@@ -131,10 +131,7 @@ impl fmt::Display for FrameError {
             FrameError::UnknownKind(kind) => write!(f, "frame of unknown kind {kind}"),
             FrameError::UnknownFlags(flags) => write!(f, "frame with unknown flags {flags:#04x}"),
             FrameError::TooLarge { payload_len, max } => {
-                write!(
-                    f,
-                    "frame with a payload of {payload_len} bytes; this node takes {max}"
-                )
+                write!(f, "frame with a payload of {payload_len} bytes; this node takes {max}")
             }
             FrameError::UnalignedExtensions(len) => {
                 write!(f, "extensions of {len} bytes, not a multiple of 16")
@@ -227,10 +224,7 @@ impl Header {
         let header = Self::with_kind(bytes, kind);
         if header.payload_len as usize > max_payload {
             let payload_len = header.payload_len;
-            return Err(FrameError::TooLarge {
-                payload_len,
-                max: max_payload,
-            });
+            return Err(FrameError::TooLarge { payload_len, max: max_payload });
         }
         if !(header.extension_len as usize).is_multiple_of(FRAME_ALIGN) {
             return Err(FrameError::UnalignedExtensions(header.extension_len));
@@ -238,10 +232,7 @@ impl Header {
         if !kind.carries_message() && header.payload_len > 0 {
             return Err(FrameError::UnexpectedPayload(kind));
         }
-        Ok(Header {
-            flags: FLAG_FOREIGN,
-            ..header
-        })
+        Ok(Header { flags: FLAG_FOREIGN, ..header })
     }
 
     /// Reads a header that the codec of this process wrote.
@@ -255,10 +246,7 @@ impl Header {
             6 => Kind::Timer,
             _ => Kind::System,
         };
-        Header {
-            flags: bytes[5],
-            ..Self::with_kind(bytes, kind)
-        }
+        Header { flags: bytes[5], ..Self::with_kind(bytes, kind) }
     }
 
     #[inline]
@@ -312,10 +300,7 @@ impl Frame {
 
     /// A share of just the payload's bytes.
     pub fn payload_lease(&self) -> Lease {
-        self.body.slice(
-            self.header.extension_len as usize,
-            self.header.payload_len as usize,
-        )
+        self.body.slice(self.header.extension_len as usize, self.header.payload_len as usize)
     }
 
     /// What the extensions say.
@@ -341,23 +326,14 @@ impl Frame {
 
     /// The same message on its way to somewhere else, with new fixed parts and no extensions.
     pub fn readdressed(self, header: Header) -> Frame {
-        let Header {
-            payload_len,
-            message,
-            ..
-        } = self.header;
+        let Header { payload_len, message, .. } = self.header;
         let body = if self.header.extension_len == 0 {
             self.body
         } else {
             let start = self.header.extension_len as usize;
             self.body.slice(start, self.body.len() - start)
         };
-        let mut header = Header {
-            payload_len,
-            message,
-            extension_len: 0,
-            ..header
-        };
+        let mut header = Header { payload_len, message, extension_len: 0, ..header };
         header.set_foreign(self.header.is_foreign());
         Frame { header, body }
     }
@@ -393,20 +369,12 @@ impl FrameReader {
     /// A reader of bytes from outside, which start at a multiple of 16 in memory. Frames with more
     /// than `max_payload` bytes of payload are refused.
     pub fn foreign(bytes: Lease, max_payload: usize) -> Self {
-        FrameReader {
-            bytes,
-            at: 0,
-            origin: Origin::Foreign { max_payload },
-        }
+        FrameReader { bytes, at: 0, origin: Origin::Foreign { max_payload } }
     }
 
     /// A reader of what an outbox wrote.
     pub(crate) fn own(bytes: Lease) -> Self {
-        FrameReader {
-            bytes,
-            at: 0,
-            origin: Origin::Own,
-        }
+        FrameReader { bytes, at: 0, origin: Origin::Own }
     }
 
     /// The lease that was walked.
@@ -429,13 +397,8 @@ impl FrameReader {
         if rest.is_empty() {
             return Ok(None);
         }
-        let truncated = |needed| FrameError::Truncated {
-            needed,
-            found: rest.len(),
-        };
-        let head = rest
-            .first_chunk::<HEADER_LEN>()
-            .ok_or(truncated(HEADER_LEN))?;
+        let truncated = |needed| FrameError::Truncated { needed, found: rest.len() };
+        let head = rest.first_chunk::<HEADER_LEN>().ok_or(truncated(HEADER_LEN))?;
         let header = match self.origin {
             Origin::Own => Header::from_own(head),
             Origin::Foreign { max_payload } => Header::from_wire(head, max_payload)?,
@@ -451,9 +414,7 @@ impl FrameReader {
                 Extensions::parse(&frame[HEADER_LEN..header.payload_start()])?;
             }
         }
-        let body = self
-            .bytes
-            .slice(self.at + HEADER_LEN, frame_len - HEADER_LEN);
+        let body = self.bytes.slice(self.at + HEADER_LEN, frame_len - HEADER_LEN);
         self.at += frame_len;
         Ok(Some(Frame::new(header, body)))
     }
@@ -477,17 +438,11 @@ pub fn scan(bytes: &[u8], max_payload: usize) -> Result<Prefix, FrameError> {
     loop {
         let rest = &bytes[complete..];
         let Some(head) = rest.first_chunk::<HEADER_LEN>() else {
-            return Ok(Prefix {
-                complete,
-                next_frame: HEADER_LEN,
-            });
+            return Ok(Prefix { complete, next_frame: HEADER_LEN });
         };
         let frame_len = Header::from_wire(head, max_payload)?.frame_len();
         if rest.len() < frame_len {
-            return Ok(Prefix {
-                complete,
-                next_frame: frame_len,
-            });
+            return Ok(Prefix { complete, next_frame: frame_len });
         }
         complete += frame_len;
     }

@@ -329,14 +329,8 @@ impl Handshake {
         };
         let (fixed, proof) = (&head[..16], &head[16..]);
         let hello = &introduction[INTRODUCTION_LEN..];
-        let peer = if self.role == Role::Dialer {
-            Role::Acceptor
-        } else {
-            Role::Dialer
-        };
-        self.mac(peer, fixed, hello)
-            .verify_slice(proof)
-            .map_err(|_| HandshakeError::BadProof)?;
+        let peer = if self.role == Role::Dialer { Role::Acceptor } else { Role::Dialer };
+        self.mac(peer, fixed, hello).verify_slice(proof).map_err(|_| HandshakeError::BadProof)?;
         let kind = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
         let code = u64::from_le_bytes([
             head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15],
@@ -461,10 +455,7 @@ mod tests {
             let mut dialer = Handshake::dial(b"secret", [1; 32], hello("dialer"));
             let mut acceptor = Handshake::accept(b"secret", [2; 32]);
             let (dialer_seen, acceptor_seen) = run(&mut dialer, &mut acceptor, step).unwrap();
-            assert_eq!(
-                (dialer_seen, acceptor_seen),
-                (hello("dialer"), hello("acceptor"))
-            );
+            assert_eq!((dialer_seen, acceptor_seen), (hello("dialer"), hello("acceptor")));
         }
     }
 
@@ -472,41 +463,27 @@ mod tests {
     fn p19_a_stranger_proves_nothing() {
         let mut dialer = Handshake::dial(b"guess", [1; 32], hello("dialer"));
         let mut acceptor = Handshake::accept(b"secret", [2; 32]);
-        assert_eq!(
-            run(&mut dialer, &mut acceptor, 1000),
-            Err(HandshakeError::BadProof)
-        );
+        assert_eq!(run(&mut dialer, &mut acceptor, 1000), Err(HandshakeError::BadProof));
     }
 
     #[test]
     fn p19_a_proof_cannot_be_sent_back_to_its_maker() {
         let mut first = Handshake::dial(b"secret", [1; 32], hello("dialer"));
-        let Step::Send(introduction) = first.input(&first.greeting()).unwrap() else {
-            panic!()
-        };
-        assert!(matches!(
-            first.input(&introduction),
-            Err(HandshakeError::BadProof)
-        ));
+        let Step::Send(introduction) = first.input(&first.greeting()).unwrap() else { panic!() };
+        assert!(matches!(first.input(&introduction), Err(HandshakeError::BadProof)));
     }
 
     #[test]
     fn p16_garbage_is_refused_at_the_first_wrong_byte() {
         let mut acceptor = Handshake::accept(b"secret", [2; 32]);
-        assert!(matches!(
-            acceptor.input(b"GET / HT"),
-            Err(HandshakeError::NotAnnulus)
-        ));
+        assert!(matches!(acceptor.input(b"GET / HT"), Err(HandshakeError::NotAnnulus)));
         let mut acceptor = Handshake::accept(b"secret", [2; 32]);
         let mut greeting = acceptor.greeting();
         greeting[10] = 9;
         greeting[8] = 9;
         assert_eq!(
             acceptor.input(&greeting).map(|_| ()),
-            Err(HandshakeError::Version {
-                lowest: 9,
-                highest: 9
-            })
+            Err(HandshakeError::Version { lowest: 9, highest: 9 })
         );
         let mut acceptor = Handshake::accept(b"secret", [2; 32]);
         acceptor.input(&acceptor.greeting()).unwrap();
@@ -520,15 +497,9 @@ mod tests {
     fn refusals_say_why() {
         let mut dialer = Handshake::dial(b"secret", [1; 32], hello("dialer"));
         let mut acceptor = Handshake::accept(b"secret", [2; 32]);
-        let Step::Send(greeting) = acceptor.input(&dialer.greeting()).unwrap() else {
-            panic!()
-        };
-        let Step::Send(introduction) = dialer.input(&greeting).unwrap() else {
-            panic!()
-        };
-        let Step::Decide(_) = acceptor.input(&introduction).unwrap() else {
-            panic!()
-        };
+        let Step::Send(greeting) = acceptor.input(&dialer.greeting()).unwrap() else { panic!() };
+        let Step::Send(introduction) = dialer.input(&greeting).unwrap() else { panic!() };
+        let Step::Decide(_) = acceptor.input(&introduction).unwrap() else { panic!() };
         let refusal = acceptor.refuse(Refusal::Duplicate);
         assert_eq!(
             dialer.input(&refusal).map(|_| ()),

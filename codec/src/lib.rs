@@ -11,6 +11,7 @@
 
 pub mod address;
 pub mod archive;
+pub mod bytes;
 pub mod chunk;
 pub mod extension;
 pub mod frame;

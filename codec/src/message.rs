@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    archive::Plain,
     hash::{fold32, hash64, join64},
     passing::{ByArchive, Passing},
 };
@@ -59,6 +60,11 @@ impl fmt::Debug for MessageId {
 /// - `ID` is what [`MessageId::new`] makes of `NAME` and the type's [`Layout::LAYOUT`] (of `NAME` and
 ///   any constant for messages that pass by value). Frames that this process wrote are read as the
 ///   type that their id names, without a check.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no message",
+    label = "this type cannot be sent",
+    note = "mark it with `#[message]`"
+)]
 pub unsafe trait Message: Sized + 'static {
     /// The name that the identity comes from: by default the path of the type in its crate.
     const NAME: &'static str;
@@ -81,7 +87,7 @@ unsafe impl Message for () {
 // SAFETY: the name is that of the two parts, and the layout that of the whole.
 unsafe impl<T: Message + Layout, E: Layout + 'static> Message for Result<T, E>
 where
-    ByArchive: Passing<Self>,
+    Self: Plain,
 {
     const NAME: &'static str = "Result";
     const ID: MessageId = MessageId::new(T::NAME, Self::LAYOUT);

@@ -199,14 +199,7 @@ impl Outbox {
         let max_payload = self.limits.max_payload;
         let mut needed = HEADER_LEN;
         if let Some(open) = &mut self.open {
-            match write_frame(
-                open,
-                &mut self.arena,
-                header,
-                extensions,
-                message,
-                max_payload,
-            ) {
+            match write_frame(open, &mut self.arena, header, extensions, message, max_payload) {
                 Ok(_) => return Ok(()),
                 Err(WriteError::NoRoom { needed: more }) => needed = more,
                 Err(error) => return Err(final_error(error)),
@@ -215,14 +208,8 @@ impl Outbox {
         // A size that keeps growing ends at `max_payload`, where the writer says `TooLarge`.
         loop {
             let mut fresh = self.pool.acquire_sized(needed)?;
-            match write_frame(
-                &mut fresh,
-                &mut self.arena,
-                header,
-                extensions,
-                message,
-                max_payload,
-            ) {
+            match write_frame(&mut fresh, &mut self.arena, header, extensions, message, max_payload)
+            {
                 Ok(_) => {
                     self.retire_open();
                     self.open = Some(fresh);
@@ -289,11 +276,7 @@ impl Outbox {
     /// If there is no memory for it.
     pub fn push_header(&mut self, header: Header) -> Result<(), PushError> {
         debug_assert!(!header.kind.carries_message());
-        let header = Header {
-            payload_len: 0,
-            extension_len: 0,
-            ..header
-        };
+        let header = Header { payload_len: 0, extension_len: 0, ..header };
         self.append(&[&header.to_bytes()])
     }
 
@@ -434,10 +417,7 @@ impl Outbox {
             self.retire_open();
             self.open = Some(fresh);
         }
-        let open = self
-            .open
-            .as_mut()
-            .expect("there is an open chunk: it was just made sure of");
+        let open = self.open.as_mut().expect("there is an open chunk: it was just made sure of");
         for piece in pieces {
             let fits = open.append(piece);
             debug_assert!(fits);
@@ -455,11 +435,7 @@ pub fn archive_alone<M: Archivable>(
     message: &M,
     max_payload: usize,
 ) -> Result<Frame, PushError> {
-    let limits = OutboxLimits {
-        bytes: usize::MAX,
-        max_payload,
-        by_reference_from: usize::MAX,
-    };
+    let limits = OutboxLimits { bytes: usize::MAX, max_payload, by_reference_from: usize::MAX };
     // A pool of its own with small chunks: the message may live long, and is not to hold a whole
     // chunk of the worker's.
     let pool = ChunkPool::new(256, 0, usize::MAX);
@@ -482,9 +458,7 @@ impl fmt::Debug for Outbox {
 
 /// The lease's bytes in a chunk with a single owner: their own if it can be had, a copy if not.
 fn sole(lease: Lease) -> SealedChunk {
-    lease
-        .try_seal()
-        .unwrap_or_else(|shared| SealedChunk::copy_of(&shared))
+    lease.try_seal().unwrap_or_else(|shared| SealedChunk::copy_of(&shared))
 }
 
 fn final_error(error: WriteError) -> PushError {

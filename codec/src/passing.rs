@@ -140,12 +140,9 @@ impl<M: Message + Send> Passing<M> for ByValue {
 
     fn open(envelope: Envelope) -> Result<Box<M>, AccessError> {
         match envelope {
-            Envelope::Value(header, value) => {
-                value.downcast().map_err(|_| AccessError::WrongMessage {
-                    expected: M::ID,
-                    found: header.message,
-                })
-            }
+            Envelope::Value(header, value) => value
+                .downcast()
+                .map_err(|_| AccessError::WrongMessage { expected: M::ID, found: header.message }),
             Envelope::Frame(_) => Err(AccessError::WrongPassing(M::ID)),
         }
     }

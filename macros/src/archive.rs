@@ -51,14 +51,10 @@ fn derive_apart(rkyv: &TokenStream, item: &DeriveInput) -> TokenStream {
     let types = item::generic_field_types(item);
     let bounded = with_bounds(&item.generics, &types, &quote!(#rkyv::Archive));
     let (impl_generics, generics, bounds) = bounded.split_for_impl();
-    let parameters = item
-        .generics
-        .params
-        .iter()
-        .map(|parameter| match parameter {
-            GenericParam::Type(ty) => ty.ident.to_token_stream(),
-            other => other.to_token_stream(),
-        });
+    let parameters = item.generics.params.iter().map(|parameter| match parameter {
+        GenericParam::Type(ty) => ty.ident.to_token_stream(),
+        other => other.to_token_stream(),
+    });
     let parameters = quote!(<#(#parameters),*>);
     let doc = format!("An archived [`{ident}`]");
     quote! {
@@ -100,10 +96,9 @@ fn derive_apart(rkyv: &TokenStream, item: &DeriveInput) -> TokenStream {
 
 fn has_named_variant_fields(item: &DeriveInput) -> bool {
     match &item.data {
-        Data::Enum(data) => data
-            .variants
-            .iter()
-            .any(|variant| matches!(variant.fields, Fields::Named(_))),
+        Data::Enum(data) => {
+            data.variants.iter().any(|variant| matches!(variant.fields, Fields::Named(_)))
+        }
         _ => false,
     }
 }

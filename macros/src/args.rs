@@ -85,18 +85,18 @@ impl Given {
             (_, "crate") => set(&mut self.annulus, &key, || {
                 value(&key, "crate = path", input, Path::parse_mod_style)
             }),
-            (Attribute::Message, "reply") => set(&mut self.reply, &key, || {
-                value(&key, "reply = Type", input, Type::parse)
-            }),
-            (Attribute::Message, "name") => set(&mut self.name, &key, || {
-                value(&key, "name = \"some.Name\"", input, wire_name)
-            }),
-            (Attribute::Message, "local") => set(&mut self.local, &key, || {
-                match input.peek(Token![=]) || input.peek(Paren) {
+            (Attribute::Message, "reply") => {
+                set(&mut self.reply, &key, || value(&key, "reply = Type", input, Type::parse))
+            }
+            (Attribute::Message, "name") => {
+                set(&mut self.name, &key, || value(&key, "name = \"some.Name\"", input, wire_name))
+            }
+            (Attribute::Message, "local") => {
+                set(&mut self.local, &key, || match input.peek(Token![=]) || input.peek(Paren) {
                     true => Err(input.error("`local` takes no value: write it alone")),
                     false => Ok(()),
-                }
-            }),
+                })
+            }
             (_, other) => Err(unknown(key.span(), &format!("unknown argument `{other}`"))),
         }
     }
@@ -104,10 +104,7 @@ impl Given {
 
 fn set<T>(slot: &mut Option<T>, key: &Ident, read: impl FnOnce() -> Result<T>) -> Result<()> {
     if slot.is_some() {
-        return Err(Error::new(
-            key.span(),
-            format!("`{key}` is given twice: keep one"),
-        ));
+        return Err(Error::new(key.span(), format!("`{key}` is given twice: keep one")));
     }
     *slot = Some(read()?);
     Ok(())
@@ -132,10 +129,7 @@ fn value<T>(
 
 fn wire_name(input: ParseStream<'_>) -> Result<LitStr> {
     let name: LitStr = input.parse().map_err(|error| {
-        Error::new(
-            error.span(),
-            "a name is a string: write `name = \"some.Name\"`",
-        )
+        Error::new(error.span(), "a name is a string: write `name = \"some.Name\"`")
     })?;
     if name.value().trim().is_empty() {
         return Err(Error::new(

@@ -32,20 +32,16 @@ pub(crate) fn expand(
     };
     match Args::parse(attribute, args).and_then(|args| write(&args, &parsed)) {
         Ok(written) => written,
-        Err(error) => [
-            error.into_compile_error(),
-            without_our_attributes(parsed).into_token_stream(),
-        ]
-        .into_iter()
-        .collect(),
+        Err(error) => {
+            [error.into_compile_error(), without_our_attributes(parsed).into_token_stream()]
+                .into_iter()
+                .collect()
+        }
     }
 }
 
 fn not_a_type(attribute: Attribute, found: &syn::Item) -> Error {
-    Error::new_spanned(
-        found,
-        format!("{} goes on a struct or an enum", attribute.shown()),
-    )
+    Error::new_spanned(found, format!("{} goes on a struct or an enum", attribute.shown()))
 }
 
 /// Takes out the attributes that would make errors of their own, now that nothing comes to claim them.
@@ -53,9 +49,7 @@ fn without_our_attributes(mut item: DeriveInput) -> DeriveInput {
     let is_ours = |attr: &SynAttribute| {
         let path = attr.path();
         let hides_rkyv = || attr.meta.to_token_stream().to_string().contains("rkyv");
-        ["rkyv", "message", "wire"]
-            .iter()
-            .any(|name| path.is_ident(name))
+        ["rkyv", "message", "wire"].iter().any(|name| path.is_ident(name))
             || path.is_ident("cfg_attr") && hides_rkyv()
     };
     let clean = |attrs: &mut Vec<SynAttribute>| attrs.retain(|attr| !is_ours(attr));
@@ -90,10 +84,7 @@ pub(crate) fn fields(item: &DeriveInput) -> Vec<&Field> {
 /// The attributes that decide whether a thing is there. The item comes to an attribute with these
 /// still to be decided, so whatever speaks of the thing has to repeat them.
 pub(crate) fn conditions(attrs: &[SynAttribute]) -> Vec<&SynAttribute> {
-    attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident("cfg"))
-        .collect()
+    attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect()
 }
 
 /// The types of those fields that are always there.
@@ -108,11 +99,7 @@ pub(crate) fn unconditional_field_types(item: &DeriveInput) -> Vec<&Type> {
             .collect(),
         _ => fields(item),
     };
-    fields
-        .into_iter()
-        .filter(always)
-        .map(|field| &field.ty)
-        .collect()
+    fields.into_iter().filter(always).map(|field| &field.ty).collect()
 }
 
 /// The types of those fields that stand or fall with a type parameter.
@@ -146,16 +133,13 @@ fn mentions_parameter(item: &DeriveInput, ty: &Type) -> bool {
 /// Whether a `#[derive(Debug)]` is still to be expanded. One that stands above the attribute is gone.
 pub(crate) fn derives_debug(item: &DeriveInput) -> bool {
     let names_debug = |attr: &SynAttribute| {
-        attr.parse_args_with(Punctuated::<syn::Path, syn::Token![,]>::parse_terminated)
-            .is_ok_and(|paths| {
-                paths
-                    .iter()
-                    .any(|path| path.segments.last().is_some_and(|s| s.ident == "Debug"))
-            })
+        attr.parse_args_with(Punctuated::<syn::Path, syn::Token![,]>::parse_terminated).is_ok_and(
+            |paths| {
+                paths.iter().any(|path| path.segments.last().is_some_and(|s| s.ident == "Debug"))
+            },
+        )
     };
-    item.attrs
-        .iter()
-        .any(|attr| attr.path().is_ident("derive") && names_debug(attr))
+    item.attrs.iter().any(|attr| attr.path().is_ident("derive") && names_debug(attr))
 }
 
 /// The same tokens, which mean the same, shown at another place.

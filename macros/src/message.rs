@@ -38,12 +38,8 @@ fn write_local(args: &Args, item: &DeriveInput) -> TokenStream {
     // The compiler complains here if the type is not `Send`, so let this stand at the type's name.
     let by_value = quote!(#annulus::codec::passing::ByValue);
     let by_value = item::located_at(item.ident.span(), by_value);
-    let message = message_impl(
-        args,
-        item,
-        quote!(#annulus::codec::hash::hash64(b"local")),
-        by_value,
-    );
+    let message =
+        message_impl(args, item, quote!(#annulus::codec::hash::hash64(b"local")), by_value);
     quote!(#item #message)
 }
 

@@ -144,21 +144,16 @@ fn refuse_hidden_meta(meta: &Meta, conditional: bool, refusals: &mut Refusals) {
 fn refuse_type(own_name: &Ident, ty: &Type, refusals: &mut Refusals) {
     match ty {
         Type::Path(path) if path.qself.is_none() => refuse_path(own_name, path, refusals),
-        Type::Reference(reference) => refusals.add(
-            ty,
-            format!(
-                "a message owns its data: {}",
-                owned_instead(&reference.elem)
-            ),
-        ),
+        Type::Reference(reference) => {
+            refusals.add(ty, format!("a message owns its data: {}", owned_instead(&reference.elem)))
+        }
         Type::Slice(slice) => {
             let element = shown(&slice.elem);
             refusals.add(ty, format!("a slice has no size: use `Vec<{element}>`"));
         }
-        Type::Ptr(_) => refusals.add(
-            ty,
-            "a pointer means nothing to its receiver: send the value itself",
-        ),
+        Type::Ptr(_) => {
+            refusals.add(ty, "a pointer means nothing to its receiver: send the value itself")
+        }
         Type::BareFn(_) | Type::TraitObject(_) | Type::ImplTrait(_) => {
             refusals.add(ty, "code cannot be sent: use an enum that says what to do")
         }
@@ -261,7 +256,5 @@ fn owned_instead(borrowed: &Type) -> String {
 
 /// The type as the user wrote it, if the compiler still knows.
 fn shown(ty: &Type) -> String {
-    ty.span()
-        .source_text()
-        .unwrap_or_else(|| ty.to_token_stream().to_string())
+    ty.span().source_text().unwrap_or_else(|| ty.to_token_stream().to_string())
 }

@@ -51,34 +51,19 @@ fn password() -> Password {
 
 #[test]
 fn an_archive_shows_its_fields_if_debug_is_derived_below_the_attribute() {
-    let message = DeriveBelow {
-        user: "ann".into(),
-        password: password(),
-    };
+    let message = DeriveBelow { user: "ann".into(), password: password() };
     assert_eq!(
         shown_archive!(message, DeriveBelow),
         r#"ArchivedDeriveBelow { user: "ann", password: ArchivedPassword { .. } }"#
     );
-    assert_eq!(
-        format!("{message:?}"),
-        r#"DeriveBelow { user: "ann", password: *** }"#
-    );
+    assert_eq!(format!("{message:?}"), r#"DeriveBelow { user: "ann", password: *** }"#);
 }
 
 #[test]
 fn a_derive_above_the_attribute_shows_the_message_and_the_archives_name() {
-    let message = DeriveAbove {
-        user: "ann".into(),
-        password: password(),
-    };
-    assert_eq!(
-        shown_archive!(message, DeriveAbove),
-        "ArchivedDeriveAbove { .. }"
-    );
-    assert_eq!(
-        format!("{message:?}"),
-        r#"DeriveAbove { user: "ann", password: *** }"#
-    );
+    let message = DeriveAbove { user: "ann".into(), password: password() };
+    assert_eq!(shown_archive!(message, DeriveAbove), "ArchivedDeriveAbove { .. }");
+    assert_eq!(format!("{message:?}"), r#"DeriveAbove { user: "ann", password: *** }"#);
 }
 
 #[test]

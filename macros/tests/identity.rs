@@ -79,13 +79,8 @@ fn layouts_are_joined_as_documented() {
 #[test]
 fn a_changed_field_changes_the_layout_half_and_not_the_name_half() {
     use other_versions::*;
-    let changed = [
-        FieldRenamed::ID,
-        FieldRetyped::ID,
-        FieldAdded::ID,
-        FieldsSwapped::ID,
-        FieldsUnnamed::ID,
-    ];
+    let changed =
+        [FieldRenamed::ID, FieldRetyped::ID, FieldAdded::ID, FieldsSwapped::ID, FieldsUnnamed::ID];
     for (index, id) in changed.iter().enumerate() {
         assert_eq!(id.name_hash(), Say::ID.name_hash());
         assert_ne!(id.layout_hash(), Say::ID.layout_hash());

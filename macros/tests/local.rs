@@ -37,10 +37,7 @@ fn passing<M: Message>() -> (TypeId, bool)
 where
     M::Passing: 'static,
 {
-    (
-        TypeId::of::<M::Passing>(),
-        <M::Passing as Passing<M>>::CROSSES_NODES,
-    )
+    (TypeId::of::<M::Passing>(), <M::Passing as Passing<M>>::CROSSES_NODES)
 }
 
 #[test]
@@ -69,11 +66,7 @@ fn local_messages_differ_by_name_alone() {
 #[test]
 fn the_fields_of_a_local_message_are_as_they_were_written() {
     let (results, received) = mpsc::channel();
-    let accept = Accept {
-        results,
-        shared: Arc::new(3),
-        seen: Cell::new(1),
-    };
+    let accept = Accept { results, shared: Arc::new(3), seen: Cell::new(1) };
     accept.results.send(accept.seen.get()).unwrap();
     assert_eq!((received.recv(), *accept.shared), (Ok(1), 3));
     let Other::Run(run) = Other::Run(Box::new(|| ()));

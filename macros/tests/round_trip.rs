@@ -33,10 +33,7 @@ struct Point(i32, i32);
 enum Shape {
     Nothing,
     Dot(Point),
-    Polygon {
-        corners: Vec<Point>,
-        name: Option<String>,
-    },
+    Polygon { corners: Vec<Point>, name: Option<String> },
 }
 
 #[message(reply = Drawn, crate = shim)]
@@ -96,10 +93,7 @@ fn a_struct_with_nested_parts_is_read_where_it_lies() {
 fn an_archive_can_be_decoded_into_the_message_it_came_from() {
     let bytes = bytes_of(&a_drawing());
     let archived = validate::<Draw>(&bytes).unwrap();
-    assert_eq!(
-        rkyv::deserialize::<Draw, Failure>(archived).unwrap(),
-        a_drawing()
-    );
+    assert_eq!(rkyv::deserialize::<Draw, Failure>(archived).unwrap(), a_drawing());
 }
 
 #[test]
@@ -117,10 +111,7 @@ fn an_enum_keeps_its_discriminants() {
         let bytes = bytes_of(&light);
         assert_eq!(bytes[..], [tag]);
         let archived = validate::<Light>(&bytes).unwrap();
-        assert_eq!(
-            rkyv::deserialize::<Light, Failure>(archived).unwrap(),
-            light
-        );
+        assert_eq!(rkyv::deserialize::<Light, Failure>(archived).unwrap(), light);
     }
 }
 
@@ -146,10 +137,7 @@ enum r#Order {
 
 #[test]
 fn variants_with_named_fields_are_read_and_decoded_like_others() {
-    let go = Order::Go {
-        r#type: 3,
-        to: ("there".into(), [1, 2]),
-    };
+    let go = Order::Go { r#type: 3, to: ("there".into(), [1, 2]) };
     for (order, tag) in [(Order::default(), 2), (go, 7), (Order::Wait(4, 5), 8)] {
         let bytes = bytes_of(&order);
         let archived = validate::<Order>(&bytes).unwrap();
@@ -160,24 +148,15 @@ fn variants_with_named_fields_are_read_and_decoded_like_others() {
             }
             ArchivedOrder::Wait(a, b) => assert_eq!((tag, *a, *b), (8, 4, 5)),
         }
-        assert_eq!(
-            rkyv::deserialize::<Order, Failure>(archived).unwrap(),
-            order
-        );
+        assert_eq!(rkyv::deserialize::<Order, Failure>(archived).unwrap(), order);
         let variant = |shown: String| shown.split([' ', '(']).next().map(str::to_owned);
-        assert_eq!(
-            variant(format!("{archived:?}")),
-            variant(format!("{order:?}"))
-        );
+        assert_eq!(variant(format!("{archived:?}")), variant(format!("{order:?}")));
     }
 }
 
 #[test]
 fn bytes_that_are_no_archive_are_refused() {
-    assert_eq!(
-        validate::<Light>(&[2]).unwrap_err(),
-        AccessError::Invalid(Light::ID)
-    );
+    assert_eq!(validate::<Light>(&[2]).unwrap_err(), AccessError::Invalid(Light::ID));
     let mut cut = AlignedVec::<16>::new();
     cut.extend_from_slice(&bytes_of(&a_drawing())[..8]);
     assert!(validate::<Draw>(&cut).is_err());
@@ -225,10 +204,7 @@ struct Subscribe {
 #[test]
 fn generic_parts_are_filled_with_wire_types() {
     let message = Subscribe {
-        subscriber: Reference {
-            slot: 9,
-            protocol: PhantomData,
-        },
+        subscriber: Reference { slot: 9, protocol: PhantomData },
         first: Page {
             items: vec![Shape::Nothing],
             checksum: [1; 4],

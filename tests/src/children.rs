@@ -21,11 +21,7 @@ pub struct Process {
 impl Process {
     /// Starts a command, and listens to what it prints.
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
@@ -35,11 +31,7 @@ impl Process {
                 }
             }
         });
-        Process {
-            stdin: child.stdin.take(),
-            child,
-            lines,
-        }
+        Process { stdin: child.stdin.take(), child, lines }
     }
 
     /// The next line that it prints.

@@ -205,9 +205,7 @@ pub fn total(node: &Node, number: impl Fn(&WorkerStats) -> u64) -> u64 {
 /// Waits until no ask of a node is open, and no more message memory is held than `memory` bytes.
 #[track_caller]
 pub fn comes_to_rest(node: &Node, memory: u64) {
-    eventually("no ask is open", || {
-        total(node, |stats| stats.asks_open as u64) == 0
-    });
+    eventually("no ask is open", || total(node, |stats| stats.asks_open as u64) == 0);
     eventually("message memory is given back", || {
         total(node, |stats| stats.message_memory as u64) <= memory
     });

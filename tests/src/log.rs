@@ -16,10 +16,7 @@ struct Writer;
 
 impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES
-            .lock()
-            .unwrap()
-            .push_str(&String::from_utf8_lossy(bytes));
+        LINES.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
         Ok(bytes.len())
     }
 
@@ -63,9 +60,7 @@ impl Mark {
     #[track_caller]
     pub fn wait_for(self, texts: &[&str]) {
         eventually(&format!("the log says {texts:?}"), || {
-            self.since()
-                .lines()
-                .any(|line| texts.iter().all(|text| line.contains(text)))
+            self.since().lines().any(|line| texts.iter().all(|text| line.contains(text)))
         });
     }
 }

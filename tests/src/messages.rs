@@ -90,9 +90,7 @@ impl Handler<Ping> for Worker {
 impl Handler<Nap> for Worker {
     async fn handle(&mut self, nap: Msg<Nap>, context: &mut Context<Self>) {
         self.done.push("nap begins".into());
-        context
-            .sleep(Duration::from_millis(nap.millis.to_native()))
-            .await;
+        context.sleep(Duration::from_millis(nap.millis.to_native())).await;
         self.done.push("nap ends".into());
     }
 }
@@ -113,10 +111,7 @@ pub struct Cramped {
 
 impl Actor for Cramped {
     type Protocol = (Number, Nap);
-    const MAILBOX: MailboxLimits = MailboxLimits {
-        messages: 2,
-        bytes: 1 << 20,
-    };
+    const MAILBOX: MailboxLimits = MailboxLimits { messages: 2, bytes: 1 << 20 };
 }
 
 impl Handler<Number> for Cramped {
@@ -130,9 +125,7 @@ impl Handler<Number> for Cramped {
 impl Handler<Nap> for Cramped {
     async fn handle(&mut self, nap: Msg<Nap>, context: &mut Context<Self>) {
         self.done.push("nap begins".into());
-        context
-            .sleep(Duration::from_millis(nap.millis.to_native()))
-            .await;
+        context.sleep(Duration::from_millis(nap.millis.to_native())).await;
         self.done.push("nap ends".into());
     }
 }

@@ -55,14 +55,8 @@ impl RawPeer {
     pub fn connect(endpoint: &str) -> Self {
         let address = endpoint.strip_prefix("tcp://").unwrap();
         let socket = TcpStream::connect(address).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(20)))
-            .unwrap();
-        RawPeer {
-            socket,
-            received: Vec::new(),
-            hello: None,
-        }
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        RawPeer { socket, received: Vec::new(), hello: None }
     }
 
     /// Connects, and goes through the handshake.

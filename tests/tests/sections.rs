@@ -19,10 +19,7 @@ fn p09_a_handler_can_be_suspended_many_times() {
         node.shutdown(PATIENCE).unwrap();
     });
     assert_eq!(naps, ());
-    assert_eq!(
-        done.all().iter().filter(|what| *what == "nap ends").count(),
-        5
-    );
+    assert_eq!(done.all().iter().filter(|what| *what == "nap ends").count(), 5);
 }
 
 /// Notes when it begins and ends something, with an `.await` in between.
@@ -59,9 +56,7 @@ impl Handler<Nap> for Careful {
     async fn handle(&mut self, nap: Msg<Nap>, context: &mut Context<Self>) {
         self.enter("nap");
         for _ in 0..3 {
-            context
-                .sleep(Duration::from_millis(nap.millis.to_native()))
-                .await;
+            context.sleep(Duration::from_millis(nap.millis.to_native())).await;
         }
         self.leave("nap");
     }
@@ -96,10 +91,7 @@ impl Handler<Begin> for Careful {
 fn p09_handlers_and_sections_of_tasks_never_overlap() {
     let node = Node::builder("ann").start().unwrap();
     let notes = Shared::default();
-    let careful = Careful {
-        notes: notes.clone(),
-        inside: false,
-    };
+    let careful = Careful { notes: notes.clone(), inside: false };
     let careful = node.spawn(careful).unwrap();
     let other = node.spawn(Worker::default()).unwrap();
     let others = ends("naps, pings and tasks", move || {
@@ -132,10 +124,7 @@ fn p09_handlers_and_sections_of_tasks_never_overlap() {
     });
     let (others, notes) = others.unwrap();
     assert_eq!(others, Ok(10));
-    let sections: Vec<&String> = notes
-        .iter()
-        .filter(|note| !note.ends_with("done"))
-        .collect();
+    let sections: Vec<&String> = notes.iter().filter(|note| !note.ends_with("done")).collect();
     for pair in sections.chunks_exact(2) {
         assert_eq!(pair[0].replace(" in", " out"), *pair[1]);
     }
@@ -173,10 +162,7 @@ fn p09_other_actors_run_while_one_is_suspended() {
 fn p09_a_section_asked_for_during_a_nap_runs_after_it() {
     let node = Node::builder("ann").start().unwrap();
     let notes = Shared::default();
-    let careful = Careful {
-        notes: notes.clone(),
-        inside: false,
-    };
+    let careful = Careful { notes: notes.clone(), inside: false };
     let careful = node.spawn(careful).unwrap();
     let notes = ends("a nap with a section behind it", move || {
         node.run(async move || {

@@ -38,11 +38,7 @@ impl DatagramSocket {
     /// As socket(2) and bind(2).
     pub fn bind(io: &Io, at: SocketAddr, buffer: usize) -> io::Result<Self> {
         let (socket, address) = io.datagram_socket(at, buffer)?;
-        Ok(DatagramSocket {
-            io: io.clone(),
-            socket,
-            address,
-        })
+        Ok(DatagramSocket { io: io.clone(), socket, address })
     }
 
     /// Where it is bound, with the port that it got.
@@ -55,17 +51,10 @@ impl DatagramSocket {
     /// # Errors
     /// As recvmsg(2); `ENOBUFS` if the chunk is full. The chunk is lost.
     pub async fn receive(&self, into: ChunkWriter) -> Result<Datagram, OperationError> {
-        let receive = Operation::ReceiveFrom {
-            socket: self.socket.clone(),
-            into: Fill::Chunk(into),
-        };
+        let receive =
+            Operation::ReceiveFrom { socket: self.socket.clone(), into: Fill::Chunk(into) };
         match self.io.run(receive, None).await? {
-            Output::ReceivedFrom {
-                into,
-                bytes,
-                from,
-                truncated,
-            } => Ok(Datagram {
+            Output::ReceivedFrom { into, bytes, from, truncated } => Ok(Datagram {
                 chunk: into.into_chunk().expect("what was given comes back"),
                 bytes,
                 from,
@@ -82,9 +71,7 @@ impl DatagramSocket {
     /// [`MAX_PIECES`](crate::driver::MAX_PIECES) leases.
     pub async fn send_to(&self, to: SocketAddr, data: Data) -> Result<(), OperationError> {
         let socket = self.socket.clone();
-        self.io
-            .run(Operation::SendTo { socket, to, data }, None)
-            .await?;
+        self.io.run(Operation::SendTo { socket, to, data }, None).await?;
         Ok(())
     }
 }

@@ -37,10 +37,7 @@ pub struct Mono(pub u64);
 impl Mono {
     /// The point `duration` later; the end of time if that is beyond it.
     pub fn after(self, duration: Duration) -> Mono {
-        Mono(
-            self.0
-                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Mono(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -261,10 +258,7 @@ impl Operation {
 
 /// The kinds of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(
-    missing_docs,
-    reason = "see the variants of `Operation` with the same names"
-)]
+#[allow(missing_docs, reason = "see the variants of `Operation` with the same names")]
 pub enum OperationName {
     Accept,
     Connect,
@@ -432,11 +426,7 @@ pub struct Abandoned {
 
 impl fmt::Display for Abandoned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} operations did not end in time; their buffers are leaked",
-            self.operations
-        )
+        write!(f, "{} operations did not end in time; their buffers are leaked", self.operations)
     }
 }
 

@@ -40,10 +40,7 @@ impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EndpointError::UnknownScheme(text) => {
-                write!(
-                    f,
-                    "`{text}`: write tcp://host:port, udp://host:port or unix:///path"
-                )
+                write!(f, "`{text}`: write tcp://host:port, udp://host:port or unix:///path")
             }
             EndpointError::Unresolvable { text, reason } => write!(f, "`{text}`: {reason}"),
             EndpointError::BadPath(text) => {
@@ -79,10 +76,7 @@ impl FromStr for Endpoint {
 }
 
 fn resolve(text: &str, address: &str) -> Result<SocketAddr, EndpointError> {
-    let unresolvable = |reason: String| EndpointError::Unresolvable {
-        text: text.into(),
-        reason,
-    };
+    let unresolvable = |reason: String| EndpointError::Unresolvable { text: text.into(), reason };
     address
         .to_socket_addrs()
         .map_err(|error| unresolvable(error.to_string()))?
@@ -106,14 +100,9 @@ mod tests {
 
     #[test]
     fn endpoints_print_as_they_are_written() {
-        for text in [
-            "tcp://127.0.0.1:7001",
-            "udp://[::1]:9",
-            "unix:///tmp/a.sock",
-        ] {
+        for text in ["tcp://127.0.0.1:7001", "udp://[::1]:9", "unix:///tmp/a.sock"] {
             assert_eq!(
-                text.parse::<Endpoint>()
-                    .map(|endpoint| endpoint.to_string()),
+                text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()),
                 Ok(text.into())
             );
         }
@@ -121,17 +110,11 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_says_why() {
-        assert!(matches!(
-            "host:1".parse::<Endpoint>(),
-            Err(EndpointError::UnknownScheme(_))
-        ));
+        assert!(matches!("host:1".parse::<Endpoint>(), Err(EndpointError::UnknownScheme(_))));
         assert!(matches!(
             "tcp://host".parse::<Endpoint>(),
             Err(EndpointError::Unresolvable { .. })
         ));
-        assert!(matches!(
-            "unix://".parse::<Endpoint>(),
-            Err(EndpointError::BadPath(_))
-        ));
+        assert!(matches!("unix://".parse::<Endpoint>(), Err(EndpointError::BadPath(_))));
     }
 }

@@ -39,11 +39,7 @@ impl OpenOptions {
 
     /// To read and write a file, which is made if it is not there.
     pub const fn writing() -> Self {
-        OpenOptions {
-            write: true,
-            create: true,
-            ..Self::reading()
-        }
+        OpenOptions { write: true, create: true, ..Self::reading() }
     }
 
     /// The `O_*` flags of open(2).
@@ -78,16 +74,9 @@ impl File {
             operation: OperationName::Open,
             cause: Cause::Os(libc::EINVAL),
         })?;
-        let open = Operation::Open {
-            path,
-            flags: options.flags(),
-            mode: options.mode,
-        };
+        let open = Operation::Open { path, flags: options.flags(), mode: options.mode };
         match io.run(open, None).await? {
-            Output::Opened(file) => Ok(File {
-                io: io.clone(),
-                file,
-            }),
+            Output::Opened(file) => Ok(File { io: io.clone(), file }),
             other => mismatch(&other),
         }
     }
@@ -103,12 +92,7 @@ impl File {
         len: usize,
         offset: u64,
     ) -> Result<(Fill, usize), OperationError> {
-        let read = Operation::Read {
-            file: self.file.clone(),
-            into,
-            len,
-            offset,
-        };
+        let read = Operation::Read { file: self.file.clone(), into, len, offset };
         match self.io.run(read, None).await? {
             Output::Read { into, bytes } => Ok((into, bytes)),
             other => mismatch(&other),
@@ -125,11 +109,7 @@ impl File {
         mut offset: u64,
     ) -> Result<(), OperationError> {
         while !data.is_empty() {
-            let write = Operation::Write {
-                file: self.file.clone(),
-                data,
-                offset,
-            };
+            let write = Operation::Write { file: self.file.clone(), data, offset };
             let (bytes, given) = match self.io.run(write, None).await? {
                 Output::Written { bytes, data } => (bytes, data),
                 other => mismatch(&other),
@@ -154,9 +134,7 @@ impl File {
     /// As fsync(2). What was written before may be lost then, even if a later sync succeeds.
     pub async fn sync(&self, data_only: bool) -> Result<(), OperationError> {
         let file = self.file.clone();
-        self.io
-            .run(Operation::Sync { file, data_only }, None)
-            .await?;
+        self.io.run(Operation::Sync { file, data_only }, None).await?;
         Ok(())
     }
 

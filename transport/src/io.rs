@@ -43,19 +43,12 @@ impl Io {
     /// For [`Operation::Accept`] use [`accept`](Self::accept).
     pub fn run(&self, operation: Operation, deadline: Option<Duration>) -> Pending {
         let key = self.0.borrow_mut().start(operation, deadline);
-        Pending {
-            io: self.clone(),
-            key: Some(key),
-        }
+        Pending { io: self.clone(), key: Some(key) }
     }
 
     /// Accepts connections.
     pub fn accept(&self, listener: &Descriptor) -> Accepting {
-        Accepting {
-            io: self.clone(),
-            listener: listener.clone(),
-            key: None,
-        }
+        Accepting { io: self.clone(), listener: listener.clone(), key: None }
     }
 
     fn poll(
@@ -224,8 +217,7 @@ impl Accepting {
         let Accepting { io, listener, key } = self;
         let current = *key.get_or_insert_with(|| {
             let listener = listener.clone();
-            io.0.borrow_mut()
-                .start(Operation::Accept { listener }, None)
+            io.0.borrow_mut().start(Operation::Accept { listener }, None)
         });
         Poll::Ready(match ready!(io.poll(current, context)) {
             Ok(Output::Accepted(connection)) => Ok(connection),
@@ -249,10 +241,7 @@ impl Drop for Accepting {
 /// As an error of an operation, what a plain system call said.
 pub(crate) fn failed(operation: OperationName, error: &io::Error) -> OperationError {
     let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-    OperationError {
-        operation,
-        cause: Cause::Os(errno),
-    }
+    OperationError { operation, cause: Cause::Os(errno) }
 }
 
 /// A driver answers each operation with the output of its name.

@@ -67,26 +67,15 @@ use std::sync::{
 /// If `capacity` is zero, or so large that the memory cannot be had.
 pub fn channel<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a lane needs room for one value at least");
-    let capacity = capacity
-        .checked_next_power_of_two()
-        .expect("the capacity of a lane fits in memory");
+    let capacity =
+        capacity.checked_next_power_of_two().expect("the capacity of a lane fits in memory");
     let lane = Arc::new(Lane {
-        slots: (0..capacity)
-            .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
-            .collect(),
+        slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
         tail: Side::new(),
         head: Side::new(),
     });
-    let sender = Sender {
-        lane: Arc::clone(&lane),
-        tail: 0,
-        head_seen: 0,
-    };
-    let receiver = Receiver {
-        lane,
-        head: 0,
-        tail_seen: 0,
-    };
+    let sender = Sender { lane: Arc::clone(&lane), tail: 0, head_seen: 0 };
+    let receiver = Receiver { lane, head: 0, tail_seen: 0 };
     (sender, receiver)
 }
 
@@ -250,10 +239,7 @@ struct Side {
 
 impl Side {
     fn new() -> Self {
-        Side {
-            position: AtomicUsize::new(0),
-            gone: AtomicBool::new(false),
-        }
+        Side { position: AtomicUsize::new(0), gone: AtomicBool::new(false) }
     }
 }
 

@@ -15,10 +15,7 @@ pub mod driver;
 pub mod endpoint;
 pub mod file;
 pub mod io;
-#[allow(
-    unsafe_code,
-    reason = "values live in shared slots that one side owns at a time"
-)]
+#[allow(unsafe_code, reason = "values live in shared slots that one side owns at a time")]
 pub mod lane;
 pub mod park;
 #[allow(unsafe_code, reason = "this is where the crate talks to the kernel")]

@@ -61,9 +61,7 @@ pub struct Parker {
 impl Parker {
     /// The flag of a worker that is awake.
     pub fn new() -> Self {
-        Parker {
-            parked: AtomicBool::new(false),
-        }
+        Parker { parked: AtomicBool::new(false) }
     }
 
     /// The worker is about to park. It must now look at its lanes, all of them, before it waits.

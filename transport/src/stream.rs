@@ -30,11 +30,7 @@ impl Listener {
     /// As socket(2), bind(2) and listen(2).
     pub fn bind(io: &Io, at: &Endpoint) -> io::Result<Self> {
         let (socket, endpoint) = io.listen(at, BACKLOG)?;
-        Ok(Listener {
-            io: io.clone(),
-            accepting: io.accept(&socket),
-            endpoint,
-        })
+        Ok(Listener { io: io.clone(), accepting: io.accept(&socket), endpoint })
     }
 
     /// Where it listens, with the port that it got.
@@ -48,10 +44,7 @@ impl Listener {
     /// As accept(2). With too many open files, wait a while before the next call.
     pub async fn accept(&mut self) -> Result<Stream, OperationError> {
         let socket = self.accepting.next().await?;
-        Ok(Stream {
-            io: self.io.clone(),
-            socket,
-        })
+        Ok(Stream { io: self.io.clone(), socket })
     }
 }
 
@@ -84,18 +77,11 @@ impl Stream {
         to: &Endpoint,
         timeout: Option<Duration>,
     ) -> Result<Self, OperationError> {
-        let socket = io
-            .stream_socket(to)
-            .map_err(|error| failed(OperationName::Connect, &error))?;
-        let connect = Operation::Connect {
-            socket: socket.clone(),
-            to: to.clone(),
-        };
+        let socket =
+            io.stream_socket(to).map_err(|error| failed(OperationName::Connect, &error))?;
+        let connect = Operation::Connect { socket: socket.clone(), to: to.clone() };
         io.run(connect, timeout).await?;
-        Ok(Stream {
-            io: io.clone(),
-            socket,
-        })
+        Ok(Stream { io: io.clone(), socket })
     }
 
     /// Receives into the free end of a chunk. Gives it back with the number of bytes that were
@@ -175,10 +161,7 @@ impl Stream {
 
     /// A stream that was detached from another worker.
     pub fn attach(io: &Io, detached: Detached) -> Self {
-        Stream {
-            io: io.clone(),
-            socket: Descriptor::new(detached),
-        }
+        Stream { io: io.clone(), socket: Descriptor::new(detached) }
     }
 
     /// The socket itself.

@@ -102,10 +102,7 @@ struct Entry<T> {
 impl<T> TimerWheel<T> {
     /// An empty wheel, at the time `now`.
     pub fn new(now: Mono) -> Self {
-        let empty = Level {
-            occupied: 0,
-            first: [NONE; SLOTS],
-        };
+        let empty = Level { occupied: 0, first: [NONE; SLOTS] };
         TimerWheel {
             tick: now.0 / TICK,
             levels: [empty; LEVELS],
@@ -382,12 +379,7 @@ mod tests {
 
     impl Pair {
         fn new(now: u64) -> Self {
-            Pair {
-                now,
-                wheel: TimerWheel::new(Mono(now)),
-                map: BTreeMap::new(),
-                keys: Vec::new(),
-            }
+            Pair { now, wheel: TimerWheel::new(Mono(now)), map: BTreeMap::new(), keys: Vec::new() }
         }
 
         fn run(&mut self, step: Step) {
@@ -440,20 +432,14 @@ mod tests {
 
         fn check_next_deadline(&self) {
             let next = self.wheel.next_deadline().map(|next| next.0);
-            let first = self
-                .map
-                .first_key_value()
-                .map(|(&(deadline, _), _)| deadline);
+            let first = self.map.first_key_value().map(|(&(deadline, _), _)| deadline);
             assert_eq!(next.is_some(), first.is_some());
             let (Some(next), Some(first)) = (next, first) else {
                 return;
             };
             let sleepless = first <= self.now / TICK * TICK;
             assert_eq!(next <= self.now, sleepless, "sleeps if and only if it can");
-            assert!(
-                sleepless || next.saturating_sub(first) < TICK,
-                "sleeps too long"
-            );
+            assert!(sleepless || next.saturating_sub(first) < TICK, "sleeps too long");
         }
     }
 

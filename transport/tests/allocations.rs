@@ -53,10 +53,7 @@ fn an_operation_allocates_nothing_in_the_long_run() {
             before = ALLOCATIONS.get();
         }
         bytes.clear();
-        let receive = Operation::Receive {
-            socket: socket.clone(),
-            into: Fill::Bytes(bytes),
-        };
+        let receive = Operation::Receive { socket: socket.clone(), into: Fill::Bytes(bytes) };
         let key = driver.start(receive, Some(Duration::from_secs(60)));
         theirs.write_all(b"four").unwrap();
         bytes = loop {

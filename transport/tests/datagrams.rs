@@ -50,9 +50,7 @@ fn r37_datagrams_of_all_sizes_arrive_whole() {
     block_on(&io, async {
         for size in [0, 1, 1472, 1473, 9000, 65507] {
             let data: Vec<u8> = (0..size).map(|byte| byte as u8).collect();
-            one.send_to(other.address(), Data::Bytes(data.clone()))
-                .await
-                .unwrap();
+            one.send_to(other.address(), Data::Bytes(data.clone())).await.unwrap();
             let mut got = other.receive(pool.acquire().unwrap()).await.unwrap();
             assert_eq!(got.bytes, data.len());
             assert_eq!(&got.chunk.take_committed()[..], &data[..]);
@@ -66,12 +64,8 @@ fn r38_a_datagram_longer_than_the_room_is_truncated_and_says_so() {
     let small = annulus_codec::chunk::ChunkPool::new(64, 1, 1024);
     let (one, other) = (bind(&io, "127.0.0.1:0"), bind(&io, "127.0.0.1:0"));
     block_on(&io, async {
-        one.send_to(other.address(), Data::Bytes(vec![7; 65]))
-            .await
-            .unwrap();
-        one.send_to(other.address(), Data::Bytes(vec![8; 64]))
-            .await
-            .unwrap();
+        one.send_to(other.address(), Data::Bytes(vec![7; 65])).await.unwrap();
+        one.send_to(other.address(), Data::Bytes(vec![8; 64])).await.unwrap();
         let got = other.receive(small.acquire().unwrap()).await.unwrap();
         assert_eq!((got.bytes, got.truncated), (64, true));
         assert_eq!(got.from, one.address());

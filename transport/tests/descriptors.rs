@@ -37,28 +37,17 @@ struct Limit(libc::rlimit);
 
 impl Limit {
     fn to(more: usize) -> Self {
-        let mut before = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
+        let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: a valid place for one rlimit.
         unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut before) };
         let limit = Limit(before);
         // New descriptors get the lowest free numbers: the limit is the first that must not be given.
         let taken: Vec<_> = (0..=more)
             .map(|_| {
-                OwnedFd::from(
-                    std::fs::OpenOptions::new()
-                        .read(true)
-                        .open("/dev/null")
-                        .unwrap(),
-                )
+                OwnedFd::from(std::fs::OpenOptions::new().read(true).open("/dev/null").unwrap())
             })
             .collect();
-        let limited = libc::rlimit {
-            rlim_cur: taken[more].as_raw_fd() as u64,
-            ..before
-        };
+        let limited = libc::rlimit { rlim_cur: taken[more].as_raw_fd() as u64, ..before };
         drop(taken);
         // SAFETY: a valid rlimit.
         let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limited) };
@@ -165,10 +154,7 @@ fn a3_too_many_open_files_is_an_error_and_no_spin() {
     let connects: Vec<_> = sockets
         .iter()
         .map(|socket| {
-            let connect = Operation::Connect {
-                socket: socket.clone(),
-                to: to.clone(),
-            };
+            let connect = Operation::Connect { socket: socket.clone(), to: to.clone() };
             io.run(connect, Some(PATIENCE))
         })
         .collect();

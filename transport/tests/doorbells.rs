@@ -15,10 +15,7 @@ use annulus_transport::{
 use common::*;
 
 fn both_kinds() -> [RingConfig; 2] {
-    [false, true].map(|force_eventfd| RingConfig {
-        force_eventfd,
-        ..RingConfig::default()
-    })
+    [false, true].map(|force_eventfd| RingConfig { force_eventfd, ..RingConfig::default() })
 }
 
 /// Parks a worker on a thread of its own until its doorbell was heard `times` times. Gives its doorbell
@@ -37,9 +34,7 @@ fn parked(
             let deadline = driver.now().after(PATIENCE);
             let mut before = 0;
             while before < times {
-                driver
-                    .enter(Wait::Until(Some(deadline)), &mut Vec::new())
-                    .unwrap();
+                driver.enter(Wait::Until(Some(deadline)), &mut Vec::new()).unwrap();
                 assert!(driver.now() < deadline, "nobody rang");
                 let now = driver.counters().doorbells_heard;
                 for _ in before..now {
@@ -76,10 +71,7 @@ fn r54_a_doorbell_from_another_worker_wakes_a_parked_ring() {
                 hears.recv_timeout(PATIENCE).unwrap();
             }
             let counters = driver.counters();
-            assert_eq!(
-                (counters.doorbells_rung, counters.doorbells_failed),
-                (100, 0)
-            );
+            assert_eq!((counters.doorbells_rung, counters.doorbells_failed), (100, 0));
             assert_eq!(counters.strays, 0);
         });
     }
@@ -92,17 +84,13 @@ fn r54_a_doorbell_rung_before_the_wait_ends_it() {
         driver.enter(Wait::No, &mut Vec::new()).unwrap();
         driver.doorbell().ring();
         let deadline = driver.now().after(PATIENCE);
-        driver
-            .enter(Wait::Until(Some(deadline)), &mut Vec::new())
-            .unwrap();
+        driver.enter(Wait::Until(Some(deadline)), &mut Vec::new()).unwrap();
         assert!(driver.now() < deadline);
         assert_eq!(driver.counters().doorbells_heard, 1);
 
         // And it does not go on: the next wait is a wait.
         let soon = driver.now().after(Duration::from_millis(20));
-        driver
-            .enter(Wait::Until(Some(soon)), &mut Vec::new())
-            .unwrap();
+        driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
         assert!(driver.now() >= soon);
         assert_eq!(driver.counters().doorbells_heard, 1);
     }
@@ -110,11 +98,7 @@ fn r54_a_doorbell_rung_before_the_wait_ends_it() {
 
 #[test]
 fn r54_a_flood_of_doorbells_on_a_tiny_queue_is_heard() {
-    let config = RingConfig {
-        entries: 4,
-        cq_entries: 4,
-        ..RingConfig::default()
-    };
+    let config = RingConfig { entries: 4, cq_entries: 4, ..RingConfig::default() };
     let mut one = RingDriver::new(&config).unwrap();
     let mut other = RingDriver::new(&config).unwrap();
     one.set_peers(vec![None, Some(other.ring_bell())]);
@@ -125,9 +109,7 @@ fn r54_a_flood_of_doorbells_on_a_tiny_queue_is_heard() {
     let deadline = other.now().after(PATIENCE);
     while other.counters().doorbells_heard < 100 {
         assert!(other.now() < deadline, "{:?}", other.counters());
-        other
-            .enter(Wait::Until(Some(deadline)), &mut Vec::new())
-            .unwrap();
+        other.enter(Wait::Until(Some(deadline)), &mut Vec::new()).unwrap();
     }
     assert_eq!(one.counters().doorbells_failed, 0);
 }

@@ -24,29 +24,21 @@ fn r44_file_read_write_sync() {
     let pool = pool();
     block_on(&io, async {
         let path = dir.path("sparse");
-        let file = File::open(&io, &path, OpenOptions::writing())
-            .await
-            .unwrap();
+        let file = File::open(&io, &path, OpenOptions::writing()).await.unwrap();
         assert_eq!(file.length().await.unwrap(), 0);
 
-        file.write_all_at(Data::Bytes(b"at the start".to_vec()), 0)
-            .await
-            .unwrap();
+        file.write_all_at(Data::Bytes(b"at the start".to_vec()), 0).await.unwrap();
         let mut chunk = pool.acquire().unwrap();
         let leases = ["beyond ", "4 ", "GiB"].map(|text| {
             chunk.append(text.as_bytes());
             chunk.take_committed()
         });
-        file.write_all_at(Data::Leases(leases.to_vec()), FAR)
-            .await
-            .unwrap();
+        file.write_all_at(Data::Leases(leases.to_vec()), FAR).await.unwrap();
         file.sync(true).await.unwrap();
         file.sync(false).await.unwrap();
         assert_eq!(file.length().await.unwrap(), FAR + 12);
 
-        let file = File::open(&io, &path, OpenOptions::reading())
-            .await
-            .unwrap();
+        let file = File::open(&io, &path, OpenOptions::reading()).await.unwrap();
         assert_eq!(read(&file, 12, 0).await, b"at the start");
         assert_eq!(read(&file, 100, FAR).await, b"beyond 4 GiB");
         assert_eq!(read(&file, 4, 1 << 32).await, [0; 4]);
@@ -68,10 +60,7 @@ fn r44_a_file_opens_as_asked() {
     let cause = |options| open(options).unwrap_err().cause;
     assert_eq!(cause(OpenOptions::reading()), Cause::Os(libc::ENOENT));
 
-    let new = OpenOptions {
-        create_new: true,
-        ..OpenOptions::writing()
-    };
+    let new = OpenOptions { create_new: true, ..OpenOptions::writing() };
     let file = open(new).unwrap();
     assert_eq!(cause(new), Cause::Os(libc::EEXIST));
     block_on(&io, file.write_all_at(Data::Bytes(vec![1; 100]), 0)).unwrap();
@@ -80,10 +69,7 @@ fn r44_a_file_opens_as_asked() {
     let outcome = block_on(&io, reading.write_all_at(Data::Bytes(vec![1]), 0));
     assert_eq!(outcome.unwrap_err().cause, Cause::Os(libc::EBADF));
 
-    let truncating = OpenOptions {
-        truncate: true,
-        ..OpenOptions::writing()
-    };
+    let truncating = OpenOptions { truncate: true, ..OpenOptions::writing() };
     let file = open(truncating).unwrap();
     assert_eq!(block_on(&io, file.length()).unwrap(), 0);
 
@@ -108,9 +94,7 @@ fn r44_large_writes_and_many_pieces_are_finished() {
     }
     block_on(&io, async {
         let path = dir.path("file");
-        let file = File::open(&io, &path, OpenOptions::writing())
-            .await
-            .unwrap();
+        let file = File::open(&io, &path, OpenOptions::writing()).await.unwrap();
         file.write_all_at(Data::Leases(leases), 3).await.unwrap();
         assert_eq!(file.length().await.unwrap(), 3 + expected.len() as u64);
         assert!(read(&file, expected.len(), 3).await == expected);
@@ -124,9 +108,7 @@ fn r44_offsets_that_mean_something_else_are_refused() {
     let io = io();
     block_on(&io, async {
         let path = dir.path("file");
-        let file = File::open(&io, &path, OpenOptions::writing())
-            .await
-            .unwrap();
+        let file = File::open(&io, &path, OpenOptions::writing()).await.unwrap();
         let outcome = file.write_all_at(Data::Bytes(vec![1]), u64::MAX).await;
         assert_eq!(outcome.unwrap_err().cause, Cause::Os(libc::EINVAL));
         assert_eq!(file.length().await.unwrap(), 0);

@@ -44,18 +44,9 @@ fn r02_the_probe_names_what_is_used_and_all_of_it_is_here() {
 
 #[test]
 fn r02_a_setup_that_is_blocked_says_so() {
-    let config = RingConfig {
-        fail_setup: Some(libc::EPERM),
-        ..RingConfig::default()
-    };
+    let config = RingConfig { fail_setup: Some(libc::EPERM), ..RingConfig::default() };
     let error = RingDriver::new(&config).unwrap_err();
-    assert!(matches!(
-        error,
-        StartError::Blocked {
-            errno: libc::EPERM,
-            ..
-        }
-    ));
+    assert!(matches!(error, StartError::Blocked { errno: libc::EPERM, .. }));
 }
 
 #[test]
@@ -89,9 +80,8 @@ fn r06_cq_overflow_loses_nothing() {
     let io = io_sized(4, 4);
     let (one, other) = pair(&io);
     for _ in 0..3 {
-        let receives: Vec<_> = (0..200)
-            .map(|_| receive(&io, &one, Duration::from_secs(30)))
-            .collect();
+        let receives: Vec<_> =
+            (0..200).map(|_| receive(&io, &one, Duration::from_secs(30))).collect();
         io.enter(Wait::No, &mut Vec::new()).unwrap();
         let (sent, received) = block_on(
             &io,
@@ -187,14 +177,9 @@ fn r10_stale_key_never_hits_another_operation() {
 
     theirs.write_all(b"new").unwrap();
     let soon = driver.now().after(PATIENCE);
-    driver
-        .enter(Wait::Until(Some(soon)), &mut Vec::new())
-        .unwrap();
+    driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
     let outcome = driver.poll(new, Waker::noop());
-    assert!(matches!(
-        outcome,
-        std::task::Poll::Ready(Ok(Output::Received { bytes: 3, .. }))
-    ));
+    assert!(matches!(outcome, std::task::Poll::Ready(Ok(Output::Received { bytes: 3, .. }))));
 }
 
 #[test]
@@ -272,11 +257,8 @@ fn r72_what_blocks_a_thread_of_the_kernel_is_cancelled_too() {
     let io = io();
     // It waits for a writer that never comes. With O_CREAT the kernel does so on a thread of its own.
     let open = |deadline| {
-        let open = Operation::Open {
-            path: path.clone(),
-            flags: libc::O_RDONLY | libc::O_CREAT,
-            mode: 0,
-        };
+        let open =
+            Operation::Open { path: path.clone(), flags: libc::O_RDONLY | libc::O_CREAT, mode: 0 };
         io.run(open, deadline)
     };
     let late = block_on(&io, open(Some(Duration::from_millis(20))));
@@ -303,9 +285,8 @@ fn r70_quiesce_leaves_nothing_in_flight() {
     assert!(poll_once(next.as_mut()).is_pending());
 
     let (stream, _other) = half(&io);
-    let receives: Vec<_> = (0..300)
-        .map(|_| receive(&io, &stream, Duration::from_secs(60)))
-        .collect();
+    let receives: Vec<_> =
+        (0..300).map(|_| receive(&io, &stream, Duration::from_secs(60))).collect();
     assert_eq!(io.in_flight(), 301);
     io.quiesce(PATIENCE).unwrap();
     assert_eq!(io.in_flight(), 0);
@@ -319,10 +300,8 @@ fn r70_quiesce_leaves_nothing_in_flight() {
 fn completions_that_the_kernel_hands_out_piecemeal_all_come_in_one_enter() {
     let io = io();
     let streams: Vec<_> = (0..200).map(|_| half(&io)).collect();
-    let receives: Vec<_> = streams
-        .iter()
-        .map(|(stream, _)| receive(&io, stream, Duration::from_secs(60)))
-        .collect();
+    let receives: Vec<_> =
+        streams.iter().map(|(stream, _)| receive(&io, stream, Duration::from_secs(60))).collect();
     io.enter(Wait::No, &mut Vec::new()).unwrap();
     for (_, other) in &streams {
         (&*other).write_all(b"x").unwrap();

@@ -44,8 +44,7 @@ fn r07_a_signal_ends_no_wait_and_loses_nothing() {
         let (one, other) = pair(&io);
         let enters = io.counters().enters;
         let waited = io.now().after(Duration::from_millis(200));
-        io.enter(Wait::Until(Some(waited)), &mut Vec::new())
-            .unwrap();
+        io.enter(Wait::Until(Some(waited)), &mut Vec::new()).unwrap();
         assert!(io.now() >= waited, "a signal does not end the wait");
         assert!(io.counters().enters - enters > 50, "it was interrupted");
         block_on(&io, async {

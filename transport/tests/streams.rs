@@ -77,14 +77,8 @@ fn r25_multishot_accept() {
     assert_eq!(io.counters().operations - before, 1 + 512);
     let connected: Vec<_> = connected.into_iter().map(Result::unwrap).map(tcp).collect();
     let accepted: Vec<_> = accepted.into_iter().map(tcp).collect();
-    let mut ours: Vec<_> = connected
-        .iter()
-        .map(|end| end.local_addr().unwrap())
-        .collect();
-    let mut theirs: Vec<_> = accepted
-        .iter()
-        .map(|end| end.peer_addr().unwrap())
-        .collect();
+    let mut ours: Vec<_> = connected.iter().map(|end| end.local_addr().unwrap()).collect();
+    let mut theirs: Vec<_> = accepted.iter().map(|end| end.peer_addr().unwrap()).collect();
     ours.sort();
     theirs.sort();
     assert_eq!(ours, theirs);
@@ -325,10 +319,7 @@ fn reading_and_writing_sides_work_from_two_tasks() {
     };
     let write = async {
         for round in 0..100u32 {
-            writer
-                .send_bytes(round.to_le_bytes().to_vec())
-                .await
-                .unwrap();
+            writer.send_bytes(round.to_le_bytes().to_vec()).await.unwrap();
         }
         writer.shutdown().await.unwrap();
     };

@@ -34,9 +34,7 @@ pub(crate) fn run(options: &Drive) -> Result<ExitCode, Failure> {
     let end = start + Duration::from_secs_f64(traffic.seconds);
     let mut table = Table::new(traffic.json);
     let mut drawn = start;
-    while let Some(left) = end
-        .checked_duration_since(Instant::now())
-        .filter(|left| !left.is_zero())
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     {
         if interrupted.recv_timeout(left.min(DRAW_EVERY)).is_ok() {
             load.enough(&node)?;
@@ -50,18 +48,11 @@ pub(crate) fn run(options: &Drive) -> Result<ExitCode, Failure> {
     table.finish(&pairs, elapsed_s, traffic.json);
     for pair in &pairs {
         if let Some(why) = &pair.first_loss {
-            eprintln!(
-                "clustered-echo: {} -> {}: first loss: {why}",
-                pair.from, pair.to
-            );
+            eprintln!("clustered-echo: {} -> {}: first loss: {why}", pair.from, pair.to);
         }
     }
     let summary = Summary::new("link", &pairs, elapsed_s);
     summary.print(traffic.json);
     node::end(node)?;
-    Ok(if summary.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

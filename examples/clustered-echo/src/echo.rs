@@ -17,9 +17,14 @@ impl Actor for EchoActor {
 }
 
 impl Respond<Echo> for EchoActor {
-    async fn respond(&mut self, echo: Msg<Echo>, _: &mut Context<Self>) -> Reply<Echo> {
-        if let Some(journal) = &mut self.journal {
-            journal.keep(&echo).await;
+    async fn respond(&mut self, echo: Msg<Echo>, context: &mut Context<Self>) -> Reply<Echo> {
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.keep(&echo).await
+        {
+            // Whoever asks learns of it: what is not in the journal is not served.
+            tracing::error!(%error, "the journal has failed");
+            context.stop();
+            return context.defer(&echo).0.into();
         }
         echo.into()
     }

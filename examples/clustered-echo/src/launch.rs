@@ -48,43 +48,24 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Failure> {
     let folder = tempfile::Builder::new().prefix("annulus-").tempdir()?;
     let interrupted = node::interrupts()?;
     let (sender, events) = mpsc::channel();
-    let mut cluster = Cluster {
-        members: Vec::new(),
-        events,
-        sender,
-    };
+    let mut cluster = Cluster { members: Vec::new(), events, sender };
     cluster.start(options, folder.path())?;
     let start = Instant::now();
     cluster.command_all("go")?;
     let (pairs, elapsed_s) = cluster.watch(options, &interrupted, start)?;
-    let asked: Vec<(String, Asked)> = cluster
-        .members
-        .iter()
-        .flat_map(|member| {
-            member
-                .asked
-                .iter()
-                .map(|asked| (member.name.clone(), asked.clone()))
-        })
-        .collect();
+    let asked: Vec<Asked> =
+        cluster.members.iter().flat_map(|member| member.asked.iter().cloned()).collect();
     cluster.end()?;
     let mut summary = Summary::new(options.transport.name(), &pairs, elapsed_s);
     if let Some(folder) = &options.journal {
-        summary.journal_records = Some(journal::check(folder, &asked, options, &summary)?);
+        summary.journal_records = Some(journal::check(folder, &asked, options)?);
     }
     for pair in pairs.iter().filter(|pair| pair.first_loss.is_some()) {
         let why = pair.first_loss.as_deref().unwrap_or_default();
-        eprintln!(
-            "clustered-echo: {} -> {}: first loss: {why}",
-            pair.from, pair.to
-        );
+        eprintln!("clustered-echo: {} -> {}: first loss: {why}", pair.from, pair.to);
     }
     summary.print(options.traffic.json);
-    Ok(if summary.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn node_name(index: usize) -> String {
@@ -206,11 +187,7 @@ impl Cluster {
         let member = &mut self.members[index];
         match event {
             Event::Progress { pairs } => member.pairs = pairs,
-            Event::Finished {
-                pairs,
-                elapsed_s,
-                asked,
-            } => {
+            Event::Finished { pairs, elapsed_s, asked } => {
                 member.pairs = pairs;
                 member.asked = asked;
                 member.elapsed_s = Some(elapsed_s);
@@ -220,10 +197,7 @@ impl Cluster {
     }
 
     fn pairs(&self) -> Vec<PairReport> {
-        self.members
-            .iter()
-            .flat_map(|member| member.pairs.iter().cloned())
-            .collect()
+        self.members.iter().flat_map(|member| member.pairs.iter().cloned()).collect()
     }
 
     fn print_progress(&self) {
@@ -317,10 +291,7 @@ fn spawn(
     if let Some(journal) = &options.journal {
         command.arg("--journal").arg(journal);
     }
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let commands = child.stdin.take();
     Ok(Member {
         name: name.into(),

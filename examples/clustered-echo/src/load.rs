@@ -99,13 +99,7 @@ impl Handler<Go> for Driver {
             }));
             self.shared.tallies.borrow_mut().push(tally.clone());
             let asker = asker_number(&format!("{}->{target}", self.node), self.worker);
-            let asked = Asked {
-                to: target.clone(),
-                asker,
-                first: 0,
-                step: 1,
-                end: 0,
-            };
+            let asked = Asked { to: target.clone(), asker, count: 0 };
             let asked = Rc::new(RefCell::new(asked));
             self.asked.push(asked.clone());
             let lane = Rc::new(AskLane {
@@ -159,23 +153,13 @@ impl Respond<Finish> for Driver {
 impl Driver {
     fn reports(&self) -> Vec<PairReport> {
         let tallies = self.shared.tallies.borrow();
-        tallies
-            .iter()
-            .map(|tally| tally.borrow().to_report())
-            .collect()
+        tallies.iter().map(|tally| tally.borrow().to_report()).collect()
     }
 
     fn finish(&mut self) {
         if let Some(responder) = self.shared.finished.take() {
-            let asked = self
-                .asked
-                .iter()
-                .map(|asked| asked.borrow().clone())
-                .collect();
-            responder.reply(Done {
-                pairs: self.reports(),
-                asked,
-            });
+            let asked = self.asked.iter().map(|asked| asked.borrow().clone()).collect();
+            responder.reply(Done { pairs: self.reports(), asked });
         }
     }
 }
@@ -183,13 +167,8 @@ impl Driver {
 impl Tally {
     fn to_report(&self) -> PairReport {
         let times = self.times.iter_recorded();
-        let times = times
-            .map(|step| (step.value_iterated_to(), step.count_at_value()))
-            .collect();
-        PairReport {
-            times,
-            ..self.report.clone()
-        }
+        let times = times.map(|step| (step.value_iterated_to(), step.count_at_value())).collect();
+        PairReport { times, ..self.report.clone() }
     }
 }
 
@@ -226,9 +205,7 @@ impl AskLane {
 
     /// The echo actor of the worker with the same number, or of the first one.
     async fn find(&self) -> Result<ActorRef<EchoProtocol>, String> {
-        let same = echo_name(self.worker)
-            .find_on(&self.target, NODE_PATIENCE)
-            .await;
+        let same = echo_name(self.worker).find_on(&self.target, NODE_PATIENCE).await;
         let echo = same.map_err(|error| error.to_string())?;
         self.echo.replace(Some(echo));
         Ok(echo)
@@ -237,23 +214,14 @@ impl AskLane {
     async fn ask_once(&self, echo: ActorRef<EchoProtocol>) {
         let (asker, sequence) = {
             let mut asked = self.asked.borrow_mut();
-            asked.end += 1;
-            (asked.asker, asked.end - 1)
+            asked.count += 1;
+            (asked.asker, asked.count - 1)
         };
         let recipe = Recipe::new(asker, sequence, self.sizes);
-        let message = Echo {
-            asker,
-            sequence,
-            body: recipe.body(),
-        };
+        let message = Echo { asker, sequence, body: recipe.body() };
         let start = annulus::now();
         let reply = match self.transport {
-            Transport::Udp => {
-                echo.by_datagram()
-                    .ask(message)
-                    .within(DATAGRAM_PATIENCE)
-                    .await
-            }
+            Transport::Udp => echo.by_datagram().ask(message).within(DATAGRAM_PATIENCE).await,
             Transport::Tcp | Transport::Unix => echo.ask(message).within(PATIENCE).await,
         };
         match reply {
@@ -302,11 +270,7 @@ impl Load {
         traffic: &Traffic,
         transport: Transport,
     ) -> Result<Self, Failure> {
-        let max = if transport == Transport::Udp {
-            LARGEST_DATAGRAM
-        } else {
-            LARGEST
-        };
+        let max = if transport == Transport::Udp { LARGEST_DATAGRAM } else { LARGEST };
         if transport == Transport::Udp && traffic.size.is_some_and(|size| size as usize > max) {
             return Err(format!("--size: a datagram carries {max} bytes at most").into());
         }
@@ -332,9 +296,7 @@ impl Load {
         let drivers = self.drivers.clone();
         node.run(async move || {
             for driver in drivers {
-                driver
-                    .tell(Go { seconds })
-                    .map_err(|error| error.to_string())?;
+                driver.tell(Go { seconds }).map_err(|error| error.to_string())?;
             }
             Ok::<(), String>(())
         })??;
@@ -359,10 +321,7 @@ impl Load {
         let reports = node.run(async move || {
             let mut reports = Vec::new();
             for driver in drivers {
-                let progress = driver
-                    .ask(GetProgress)
-                    .await
-                    .map_err(|error| error.to_string())?;
+                let progress = driver.ask(GetProgress).await.map_err(|error| error.to_string())?;
                 reports.push(progress.into_inner().0);
             }
             Ok::<_, String>(reports)
@@ -381,10 +340,8 @@ impl Load {
             }
             Ok::<_, String>(done)
         })??;
-        let (pairs, asked): (Vec<_>, Vec<_>) = done
-            .into_iter()
-            .map(|done| (done.pairs, done.asked))
-            .unzip();
+        let (pairs, asked): (Vec<_>, Vec<_>) =
+            done.into_iter().map(|done| (done.pairs, done.asked)).unzip();
         Ok((merge(pairs), asked.concat()))
     }
 }

@@ -33,26 +33,16 @@ pub(crate) fn run(options: &Member) -> Result<ExitCode, Failure> {
     report(&Event::Listening { endpoint })?;
     expect(&commands, "meet")?;
     for target in &options.targets {
-        node.wait_for(target, NODE_PATIENCE)
-            .map_err(|error| format!("node {target}: {error}"))?;
+        node.wait_for(target, NODE_PATIENCE).map_err(|error| format!("node {target}: {error}"))?;
     }
     let load = Load::new(&node, &options.targets, &options.traffic, options.transport)?;
     report(&Event::Ready)?;
     expect(&commands, "go")?;
     let start = Instant::now();
     load.go(&node, options.traffic.seconds)?;
-    watch(
-        &node,
-        &load,
-        &commands,
-        start + Duration::from_secs_f64(options.traffic.seconds),
-    )?;
+    watch(&node, &load, &commands, start + Duration::from_secs_f64(options.traffic.seconds))?;
     let (pairs, asked) = load.finish(&node)?;
-    report(&Event::Finished {
-        pairs,
-        elapsed_s: start.elapsed().as_secs_f64(),
-        asked,
-    })?;
+    report(&Event::Finished { pairs, elapsed_s: start.elapsed().as_secs_f64(), asked })?;
     // The others may still be asking.
     expect(&commands, "end")?;
     node::end(node)?;

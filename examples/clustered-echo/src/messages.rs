@@ -52,9 +52,7 @@ pub(crate) const LARGEST_DATAGRAM: usize = 32 * 1024;
 const POOL: usize = 1 << 20;
 
 static BINARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    (0..(POOL + 8 * LARGEST * 4) as u64 / 8)
-        .flat_map(|n| mix64(n).to_le_bytes())
-        .collect()
+    (0..(POOL + 8 * LARGEST * 4) as u64 / 8).flat_map(|n| mix64(n).to_le_bytes()).collect()
 });
 
 static TEXT: LazyLock<String> = LazyLock::new(|| {
@@ -152,13 +150,8 @@ mod tests {
 
     #[test]
     fn the_mix_has_about_a_kibibyte_on_average_and_reaches_its_ends() {
-        let sizes = Sizes {
-            fixed: None,
-            max: LARGEST,
-        };
-        let lens: Vec<usize> = (0..200_000)
-            .map(|n| Recipe::new(7, n, sizes).len())
-            .collect();
+        let sizes = Sizes { fixed: None, max: LARGEST };
+        let lens: Vec<usize> = (0..200_000).map(|n| Recipe::new(7, n, sizes).len()).collect();
         let mean = lens.iter().sum::<usize>() / lens.len();
         assert!((900..1200).contains(&mean), "the mean is {mean}");
         assert!(lens.iter().any(|len| *len > 200 * 1024));
@@ -167,10 +160,7 @@ mod tests {
 
     #[test]
     fn text_and_binary_are_both_there_and_fixed_sizes_are_kept() {
-        let sizes = Sizes {
-            fixed: Some(64),
-            max: LARGEST,
-        };
+        let sizes = Sizes { fixed: Some(64), max: LARGEST };
         let recipes: Vec<Recipe> = (0..100).map(|n| Recipe::new(1, n, sizes)).collect();
         assert!(recipes.iter().any(|r| r.text) && recipes.iter().any(|r| !r.text));
         assert!(recipes.iter().filter(|r| !r.text).all(|r| r.len() == 64));

@@ -8,6 +8,7 @@ use crate::{
     Failure,
     args::{Membership, Node as Options},
     echo::EchoActor,
+    journal::{self, Journal},
     messages::echo_name,
 };
 
@@ -44,10 +45,7 @@ pub(crate) fn secret(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
         return Ok(Vec::new());
     };
     let mut secret = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    while secret
-        .last()
-        .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
-    {
+    while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         secret.pop();
     }
     Ok(secret)
@@ -55,10 +53,17 @@ pub(crate) fn secret(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
 
 /// Starts one echo actor on each worker, and names it.
 pub(crate) fn serve(node: &Node, journal: Option<&Path>) -> Result<(), Failure> {
-    let _ = journal;
     for worker in 0..node.workers() {
-        let echo = node.spawn_with(worker, || EchoActor { journal: None })?;
-        node.run(async move || echo_name(worker).register(echo).await)??;
+        let path = journal.map(|folder| journal::path(folder, node.name(), worker));
+        let started = node.run_on(worker, async move || {
+            let journal = match path {
+                Some(path) => Some(Journal::open(path).await?),
+                None => None,
+            };
+            let echo = annulus::spawn(EchoActor { journal }).map_err(|error| error.to_string())?;
+            echo_name(worker).register(echo).await.map_err(|error| error.to_string())
+        });
+        started??;
     }
     Ok(())
 }

@@ -48,21 +48,15 @@ pub(crate) enum Event {
     /// How far it is.
     Progress { pairs: Vec<PairReport> },
     /// It has asked for as long as it was to, and every ask has ended.
-    Finished {
-        pairs: Vec<PairReport>,
-        elapsed_s: f64,
-        asked: Vec<Asked>,
-    },
+    Finished { pairs: Vec<PairReport>, elapsed_s: f64, asked: Vec<Asked> },
 }
 
-/// How many asks a worker has made to a node; their numbers are 0 up to this.
+/// How many asks a worker has made to a node; they are numbered from zero.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Asked {
     pub(crate) to: String,
     pub(crate) asker: u64,
-    pub(crate) first: u64,
-    pub(crate) step: u64,
-    pub(crate) end: u64,
+    pub(crate) count: u64,
 }
 
 /// The end of a run.
@@ -88,8 +82,7 @@ impl Summary {
     pub(crate) fn new(transport: &str, pairs: &[PairReport], elapsed_s: f64) -> Self {
         let mut all = new_histogram();
         for pair in pairs {
-            all.add(pair.histogram())
-                .expect("all histograms have the same bounds");
+            all.add(pair.histogram()).expect("all histograms have the same bounds");
         }
         let verified: u64 = pairs.iter().map(|pair| pair.verified).sum();
         let bytes: u64 = pairs.iter().map(|pair| pair.bytes).sum();
@@ -118,10 +111,7 @@ impl Summary {
 
     pub(crate) fn print(&self, json: bool) {
         if json {
-            println!(
-                "{}",
-                serde_json::to_string(self).expect("plain numbers and texts")
-            );
+            println!("{}", serde_json::to_string(self).expect("plain numbers and texts"));
             return;
         }
         println!(

@@ -16,11 +16,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(json: bool) -> Self {
-        Table {
-            live: !json && stdout().is_terminal(),
-            lines: 0,
-            last: BTreeMap::new(),
-        }
+        Table { live: !json && stdout().is_terminal(), lines: 0, last: BTreeMap::new() }
     }
 
     /// Shows the rates since the last call, `seconds` ago.

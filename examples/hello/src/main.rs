@@ -26,10 +26,7 @@ impl Actor for Echo {
 impl Handler<Say> for Echo {
     async fn handle(&mut self, say: Msg<Say>, _: &mut Context<Self>) -> Said {
         self.served += 1;
-        Said {
-            text: say.text.to_string(),
-            served: self.served,
-        }
+        Said { text: say.text.to_string(), served: self.served }
     }
 }
 
@@ -39,16 +36,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let echo = ann.spawn(Echo { served: 0 })?;
     ann.run(async move || ECHO.register(echo).await)??;
     let said = bob.run(async || {
-        let echo = ECHO
-            .find_on("ann", Duration::from_secs(5))
-            .await
-            .map_err(|e| e.to_string())?;
-        let said = echo
-            .ask(Say { text: "hi".into() })
-            .within(Duration::from_secs(1));
-        said.await
-            .map(|said| said.decode())
-            .map_err(|e| e.to_string())
+        let echo = ECHO.find_on("ann", Duration::from_secs(5)).await.map_err(|e| e.to_string())?;
+        let said = echo.ask(Say { text: "hi".into() }).within(Duration::from_secs(1));
+        said.await.map(|said| said.decode()).map_err(|e| e.to_string())
     })??;
     println!("{} (served: {})", said.text, said.served);
     Ok(())

@@ -46,10 +46,7 @@ pub(super) fn user_data(kind: Kind, key: OperationKey) -> u64 {
 
 /// User data that names no slot.
 pub(super) fn user_data_of(kind: Kind, index: u32) -> u64 {
-    let key = OperationKey {
-        index,
-        generation: 0,
-    };
+    let key = OperationKey { index, generation: 0 };
     user_data(kind, key)
 }
 

@@ -34,9 +34,7 @@ impl Address {
         Address::holding(libc::sockaddr_in {
             sin_family: libc::AF_INET as libc::sa_family_t,
             sin_port: address.port().to_be(),
-            sin_addr: libc::in_addr {
-                s_addr: u32::from_ne_bytes(address.ip().octets()),
-            },
+            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
             sin_zero: [0; 8],
         })
     }
@@ -46,9 +44,7 @@ impl Address {
             sin6_family: libc::AF_INET6 as libc::sa_family_t,
             sin6_port: address.port().to_be(),
             sin6_flowinfo: address.flowinfo(),
-            sin6_addr: libc::in6_addr {
-                s6_addr: address.ip().octets(),
-            },
+            sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
             sin6_scope_id: address.scope_id(),
         })
     }
@@ -104,11 +100,7 @@ impl Address {
             }
             libc::AF_INET6 if len >= size_of::<libc::sockaddr_in6>() => {
                 // SAFETY: as above.
-                let name = unsafe {
-                    (&raw const self.storage)
-                        .cast::<libc::sockaddr_in6>()
-                        .read()
-                };
+                let name = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in6>().read() };
                 let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
                 let port = u16::from_be(name.sin6_port);
                 Some(SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
@@ -153,12 +145,7 @@ mod tests {
 
     #[test]
     fn r32_ip_addresses_come_back_as_they_went() {
-        for text in [
-            "127.0.0.1:80",
-            "255.1.2.3:65535",
-            "[::1]:1",
-            "[fe80::1%3]:9",
-        ] {
+        for text in ["127.0.0.1:80", "255.1.2.3:65535", "[::1]:1", "[fe80::1%3]:9"] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(Address::of_ip(&address).to_ip(), Some(address));
         }

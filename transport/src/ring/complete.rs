@@ -21,12 +21,7 @@ pub(super) fn conclude(slot: &mut Slot, give_up: bool) -> Step {
     let timed_out = slot.timer.is_some_and(has_fired);
     let operation = slot.operation.take().expect("kept until now");
     let name = operation.name();
-    let fail = |cause| {
-        Step::Done(Err(OperationError {
-            operation: name,
-            cause,
-        }))
-    };
+    let fail = |cause| Step::Done(Err(OperationError { operation: name, cause }));
     if result < 0 {
         return fail(cause(name, -result, timed_out, give_up));
     }
@@ -62,19 +57,13 @@ fn output(operation: Operation, count: usize, slot: &mut Slot) -> Result<Output,
     Ok(match operation {
         Operation::Accept { .. } => unreachable!("accepts go their own way"),
         Operation::Connect { .. } => Output::Connected,
-        Operation::Receive { into, .. } => Output::Received {
-            into: filled(into, count),
-            bytes: count,
-        },
+        Operation::Receive { into, .. } => {
+            Output::Received { into: filled(into, count), bytes: count }
+        }
         Operation::Send { .. } => Output::Sent { bytes: slot.sent },
         Operation::ReceiveFrom { into, .. } => {
             let (from, truncated) = sender(slot)?;
-            Output::ReceivedFrom {
-                into: filled(into, count),
-                bytes: count,
-                from,
-                truncated,
-            }
+            Output::ReceivedFrom { into: filled(into, count), bytes: count, from, truncated }
         }
         Operation::SendTo { .. } => Output::Sent { bytes: count },
         Operation::Shutdown { .. } => Output::ShutDown,
@@ -83,10 +72,7 @@ fn output(operation: Operation, count: usize, slot: &mut Slot) -> Result<Output,
             let file = unsafe { OwnedFd::from_raw_fd(count as i32) };
             Output::Opened(file.into())
         }
-        Operation::Read { into, .. } => Output::Read {
-            into: filled(into, count),
-            bytes: count,
-        },
+        Operation::Read { into, .. } => Output::Read { into: filled(into, count), bytes: count },
         Operation::Write { data, .. } => Output::Written { bytes: count, data },
         Operation::Sync { .. } => Output::Synced,
         Operation::Length { .. } => Output::Length(slot.block.memory().statx.stx_size),
@@ -101,10 +87,7 @@ fn filled(mut into: Fill, count: usize) -> Fill {
         Fill::Chunk(chunk) => unsafe { chunk.commit(count) },
         Fill::Bytes(bytes) => {
             let len = bytes.len() + count;
-            assert!(
-                len <= bytes.capacity(),
-                "more bytes than there was room for"
-            );
+            assert!(len <= bytes.capacity(), "more bytes than there was room for");
             // SAFETY: as above, and just checked to lie within the capacity.
             unsafe { bytes.set_len(len) };
         }
@@ -117,10 +100,7 @@ fn sender(slot: &mut Slot) -> Result<(PeerAddress, bool), Cause> {
     let memory = slot.block.memory();
     memory.address.set_len(memory.message.msg_namelen);
     let truncated = memory.message.msg_flags & libc::MSG_TRUNC != 0;
-    let from = memory
-        .address
-        .to_ip()
-        .ok_or(Cause::Os(libc::EAFNOSUPPORT))?;
+    let from = memory.address.to_ip().ok_or(Cause::Os(libc::EAFNOSUPPORT))?;
     Ok((from, truncated))
 }
 

@@ -78,13 +78,7 @@ impl RingDoorbell {
         let Some(eventfd) = &self.eventfd else { return };
         let mut count = 0u64;
         // SAFETY: reads 8 bytes into a u64. It does not block: the eventfd is non-blocking.
-        unsafe {
-            libc::read(
-                eventfd.as_raw_fd(),
-                (&raw mut count).cast(),
-                size_of::<u64>(),
-            )
-        };
+        unsafe { libc::read(eventfd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
     }
 }
 
@@ -152,13 +146,7 @@ fn write_eventfd(eventfd: &OwnedFd) {
     let one = 1u64;
     // SAFETY: writes the 8 bytes of a u64. It fails only if the counter is full, and then the ring has
     // been told already.
-    unsafe {
-        libc::write(
-            eventfd.as_raw_fd(),
-            (&raw const one).cast(),
-            size_of::<u64>(),
-        )
-    };
+    unsafe { libc::write(eventfd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
 }
 
 #[cfg(test)]

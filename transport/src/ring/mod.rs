@@ -312,9 +312,7 @@ impl Driver for RingDriver {
             }
             if result.is_err() || clock::now() >= until {
                 self.abandoned = true;
-                return Err(Abandoned {
-                    operations: self.in_flight(),
-                });
+                return Err(Abandoned { operations: self.in_flight() });
             }
         }
     }

@@ -92,10 +92,7 @@ impl Operations {
 
     /// Takes the outcome of an operation, or keeps the waker.
     pub(super) fn poll(&mut self, key: OperationKey, waker: &Waker) -> Poll<Outcome> {
-        let slot = self
-            .slots
-            .get(key)
-            .expect("polled an operation that is over");
+        let slot = self.slots.get(key).expect("polled an operation that is over");
         if let Some(connection) = slot.accepted.pop_front() {
             let idle = !slot.in_kernel() && slot.outcome.is_none();
             if idle && slot.accepted.is_empty() {
@@ -230,10 +227,8 @@ impl Operations {
 
     fn fail(&mut self, key: OperationKey, cause: Cause) {
         let slot = self.slots.get(key).expect("checked by the caller");
-        let operation = slot
-            .operation
-            .take()
-            .map_or(OperationName::Accept, |operation| operation.name());
+        let operation =
+            slot.operation.take().map_or(OperationName::Accept, |operation| operation.name());
         self.settle(key, Err(OperationError { operation, cause }));
     }
 
@@ -253,8 +248,5 @@ impl Operations {
 /// Errors of single connections that never came to be, and interruptions. Anything else, such as too
 /// many open files, would come again at once: the user decides when to try again.
 fn may_accept_again(errno: i32) -> bool {
-    matches!(
-        errno,
-        libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::ECANCELED
-    )
+    matches!(errno, libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::ECANCELED)
 }

@@ -27,10 +27,7 @@ use crate::{
 /// # Errors
 /// With an error number, if the kernel need not even be asked.
 pub(super) fn prepare(slot: &mut Slot, key: OperationKey) -> Result<Unit, i32> {
-    let operation = slot
-        .operation
-        .as_mut()
-        .expect("a slot keeps it until the end");
+    let operation = slot.operation.as_mut().expect("a slot keeps it until the end");
     let accepts = matches!(operation, Operation::Accept { .. });
     let on_thread = runs_on_thread(operation);
     let entry = entry(operation, slot.sent, &mut slot.block)?
@@ -68,9 +65,9 @@ pub(super) fn runs_on_thread(operation: &Operation) -> bool {
 
 fn entry(operation: &mut Operation, sent: usize, block: &mut Block) -> Result<Entry, i32> {
     let entry = match operation {
-        Operation::Accept { listener } => opcode::AcceptMulti::new(fd(listener)?)
-            .flags(libc::SOCK_CLOEXEC)
-            .build(),
+        Operation::Accept { listener } => {
+            opcode::AcceptMulti::new(fd(listener)?).flags(libc::SOCK_CLOEXEC).build()
+        }
         Operation::Connect { socket, to } => connect(fd(socket)?, to, block.memory())?,
         Operation::Receive { socket, into } => {
             let (start, room) = room(into)?;
@@ -88,12 +85,7 @@ fn entry(operation: &mut Operation, sent: usize, block: &mut Block) -> Result<En
                 .mode(*mode)
                 .build()
         }
-        Operation::Read {
-            file,
-            into,
-            len,
-            offset,
-        } => {
+        Operation::Read { file, into, len, offset } => {
             let (start, room) = spare(into);
             opcode::Read::new(fd(file)?, start, room.min(transfer(*len)))
                 .offset(position(*offset)?)
@@ -103,11 +95,7 @@ fn entry(operation: &mut Operation, sent: usize, block: &mut Block) -> Result<En
             write(fd(file)?, data, position(*offset)?, block)
         }
         Operation::Sync { file, data_only } => {
-            let flags = if *data_only {
-                FsyncFlags::DATASYNC
-            } else {
-                FsyncFlags::empty()
-            };
+            let flags = if *data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
             opcode::Fsync::new(fd(file)?).flags(flags).build()
         }
         Operation::Length { file } => length(fd(file)?, block.memory()),
@@ -125,9 +113,7 @@ fn fd(descriptor: &Descriptor) -> Result<Fd, i32> {
 /// The ring's clock is the monotonic one, as the driver's.
 fn timespec(at: Mono) -> Timespec {
     const SECOND: u64 = 1_000_000_000;
-    Timespec::new()
-        .sec(at.0 / SECOND)
-        .nsec((at.0 % SECOND) as u32)
+    Timespec::new().sec(at.0 / SECOND).nsec((at.0 % SECOND) as u32)
 }
 
 /// Offsets from 2^63 on mean something else to the kernel: the position of the file, for one.
@@ -179,10 +165,7 @@ fn gather(data: &Data, mut skip: usize, pieces: &mut [libc::iovec; MAX_PIECES]) 
 }
 
 fn piece(bytes: &[u8]) -> libc::iovec {
-    libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    }
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
 /// What is left of `data` behind its first `skip` bytes, if it is in one piece.
@@ -219,9 +202,7 @@ fn send(socket: Fd, data: &Data, sent: usize, block: &mut Block) -> Entry {
     let memory = block.memory();
     let count = gather(data, sent, &mut memory.pieces);
     let message = message(memory, count, false);
-    opcode::SendMsg::new(socket, message)
-        .flags(FLAGS as u32)
-        .build()
+    opcode::SendMsg::new(socket, message).flags(FLAGS as u32).build()
 }
 
 fn send_to(socket: Fd, to: Address, data: &Data, memory: &mut Memory) -> Result<Entry, i32> {
@@ -231,17 +212,12 @@ fn send_to(socket: Fd, to: Address, data: &Data, memory: &mut Memory) -> Result<
     memory.address = to;
     let count = gather(data, 0, &mut memory.pieces);
     let message = message(memory, count, true);
-    Ok(opcode::SendMsg::new(socket, message)
-        .flags(libc::MSG_NOSIGNAL as u32)
-        .build())
+    Ok(opcode::SendMsg::new(socket, message).flags(libc::MSG_NOSIGNAL as u32).build())
 }
 
 fn receive_from(socket: Fd, into: &mut Fill, memory: &mut Memory) -> Result<Entry, i32> {
     let (start, room) = room(into)?;
-    memory.pieces[0] = libc::iovec {
-        iov_base: start.cast(),
-        iov_len: room as usize,
-    };
+    memory.pieces[0] = libc::iovec { iov_base: start.cast(), iov_len: room as usize };
     memory.address = Address::empty();
     memory.address.set_len(Address::CAPACITY);
     let message = message(memory, 1, true);
@@ -272,9 +248,7 @@ fn write(file: Fd, data: &Data, offset: u64, block: &mut Block) -> Entry {
     }
     let pieces = &mut block.memory().pieces;
     let count = gather(data, 0, pieces);
-    opcode::Writev::new(file, pieces.as_ptr(), count as u32)
-        .offset(offset)
-        .build()
+    opcode::Writev::new(file, pieces.as_ptr(), count as u32).offset(offset).build()
 }
 
 fn length(file: Fd, memory: &mut Memory) -> Entry {

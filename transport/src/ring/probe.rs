@@ -33,11 +33,7 @@ const OPERATIONS: [(&str, &str, u8); 19] = [
     ("IORING_OP_RECVMSG", "5.3", opcode::RecvMsg::CODE),
     ("IORING_OP_TIMEOUT", "5.4", opcode::Timeout::CODE),
     ("IORING_OP_ACCEPT", "5.5", opcode::AcceptMulti::CODE),
-    (
-        "IORING_OP_TIMEOUT_REMOVE",
-        "5.5",
-        opcode::TimeoutRemove::CODE,
-    ),
+    ("IORING_OP_TIMEOUT_REMOVE", "5.5", opcode::TimeoutRemove::CODE),
     ("IORING_OP_ASYNC_CANCEL", "5.5", opcode::AsyncCancel::CODE),
     ("IORING_OP_LINK_TIMEOUT", "5.5", opcode::LinkTimeout::CODE),
     ("IORING_OP_CONNECT", "5.5", opcode::Connect::CODE),
@@ -65,10 +61,8 @@ pub fn table() -> Result<Vec<Row>, StartError> {
 
 /// Checks a ring that has been set up with all flags.
 pub(super) fn require(ring: &IoUring) -> Result<(), StartError> {
-    let missing = features(ring)
-        .into_iter()
-        .chain(operations(ring)?)
-        .find(|row| row.required && !row.there);
+    let missing =
+        features(ring).into_iter().chain(operations(ring)?).find(|row| row.required && !row.there);
     match missing {
         Some(Row { feature, since, .. }) => Err(StartError::Missing { feature, since }),
         None => Ok(()),
@@ -76,12 +70,7 @@ pub(super) fn require(ring: &IoUring) -> Result<(), StartError> {
 }
 
 fn row(feature: &'static str, since: &'static str, required: bool, there: bool) -> Row {
-    Row {
-        feature,
-        since,
-        required,
-        there,
-    }
+    Row { feature, since, required, there }
 }
 
 /// Tries each flag with a small ring.
@@ -128,30 +117,10 @@ fn features(ring: &IoUring) -> Vec<Row> {
     let without_ring = doorbell::can_send_without_ring();
     vec![
         row("IORING_FEAT_NODROP", "5.5", true, has.is_feature_nodrop()),
-        row(
-            "IORING_FEAT_EXT_ARG",
-            "5.11",
-            true,
-            has.is_feature_ext_arg(),
-        ),
-        row(
-            "IORING_FEAT_CQE_SKIP",
-            "5.17",
-            true,
-            has.is_feature_skip_cqe_on_success(),
-        ),
-        row(
-            "IORING_FEAT_NO_IOWAIT",
-            "6.15",
-            false,
-            has.is_feature_no_iowait(),
-        ),
-        row(
-            "IORING_REGISTER_SYNC_CANCEL",
-            "6.0",
-            true,
-            has_sync_cancel(ring),
-        ),
+        row("IORING_FEAT_EXT_ARG", "5.11", true, has.is_feature_ext_arg()),
+        row("IORING_FEAT_CQE_SKIP", "5.17", true, has.is_feature_skip_cqe_on_success()),
+        row("IORING_FEAT_NO_IOWAIT", "6.15", false, has.is_feature_no_iowait()),
+        row("IORING_REGISTER_SYNC_CANCEL", "6.0", true, has_sync_cancel(ring)),
         row("IORING_REGISTER_SEND_MSG_RING", "6.13", false, without_ring),
     ]
 }
@@ -170,10 +139,9 @@ fn operations(ring: &IoUring) -> Result<Vec<Row>, StartError> {
     let mut probe = Probe::new();
     match ring.submitter().register_probe(&mut probe) {
         Ok(()) => Ok(rows_of(|code| probe.is_supported(code))),
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(StartError::Missing {
-            feature: "IORING_REGISTER_PROBE",
-            since: "5.6",
-        }),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(StartError::Missing { feature: "IORING_REGISTER_PROBE", since: "5.6" })
+        }
         Err(error) => Err(explain(error, &RingConfig::default())),
     }
 }
@@ -205,9 +173,6 @@ mod tests {
         let rows = rows_of(|code| code != opcode::MsgRingData::CODE);
         let missing: Vec<_> = rows.iter().filter(|row| !row.there).collect();
         assert_eq!(missing.len(), 1);
-        assert_eq!(
-            (missing[0].feature, missing[0].since),
-            ("IORING_OP_MSG_RING", "5.18")
-        );
+        assert_eq!((missing[0].feature, missing[0].since), ("IORING_OP_MSG_RING", "5.18"));
     }
 }

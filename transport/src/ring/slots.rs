@@ -34,10 +34,7 @@ pub(super) struct Block {
 
 impl Block {
     fn new() -> Self {
-        Block {
-            memory: None,
-            lent: false,
-        }
+        Block { memory: None, lent: false }
     }
 
     /// The memory.
@@ -155,10 +152,7 @@ impl Slots {
         slot.live = true;
         slot.operation = Some(operation);
         slot.deadline = deadline;
-        OperationKey {
-            index,
-            generation: slot.generation,
-        }
+        OperationKey { index, generation: slot.generation }
     }
 
     /// The slot of an operation; `None` if the key is out of date.
@@ -235,11 +229,7 @@ mod tests {
     use super::*;
 
     fn operation() -> Operation {
-        Operation::Open {
-            path: CString::default(),
-            flags: 0,
-            mode: 0,
-        }
+        Operation::Open { path: CString::default(), flags: 0, mode: 0 }
     }
 
     #[test]

@@ -98,9 +98,7 @@ fn is_stale(path: &Path, address: &Address) -> bool {
         check(unsafe { libc::connect(probe.as_raw_fd(), address.as_ptr(), address.len()) });
     let refused = matches!(result, Err(error) if error.kind() == io::ErrorKind::ConnectionRefused);
     // A regular file refuses connections as well.
-    let is_socket = path
-        .symlink_metadata()
-        .is_ok_and(|metadata| metadata.file_type().is_socket());
+    let is_socket = path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket());
     refused && is_socket
 }
 
@@ -130,9 +128,7 @@ fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
     // SAFETY: there is room for `len` bytes at the pointer, and `len` is a valid place too.
     check(unsafe { libc::getsockname(socket.as_raw_fd(), address.as_mut_ptr(), &raw mut len) })?;
     address.set_len(len);
-    address
-        .to_ip()
-        .ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
+    address.to_ip().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
 }
 
 /// Going beyond the system's limit for buffers takes a capability; without it, the limit is what

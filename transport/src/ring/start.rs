@@ -30,22 +30,14 @@ pub struct RingConfig {
 
 impl Default for RingConfig {
     fn default() -> Self {
-        RingConfig {
-            entries: 256,
-            cq_entries: 4096,
-            fail_setup: None,
-            force_eventfd: false,
-        }
+        RingConfig { entries: 256, cq_entries: 4096, fail_setup: None, force_eventfd: false }
     }
 }
 
 impl RingConfig {
     /// Entries of the two queues, as the kernel takes them.
     fn sizes(&self) -> (u32, u32) {
-        let entries = self
-            .entries
-            .clamp(ENTRIES_MIN, ENTRIES_MAX)
-            .next_power_of_two();
+        let entries = self.entries.clamp(ENTRIES_MIN, ENTRIES_MAX).next_power_of_two();
         let cq_entries = self.cq_entries.clamp(entries, 2 * ENTRIES_MAX);
         (entries, cq_entries.next_power_of_two())
     }
@@ -102,10 +94,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Blocked {
-                sysctl: Some(value @ 1..),
-                ..
-            } => write!(
+            StartError::Blocked { sysctl: Some(value @ 1..), .. } => write!(
                 f,
                 "io_uring is switched off here: kernel.io_uring_disabled is {value}; \
                  set it to 0 with `sysctl kernel.io_uring_disabled=0`"
@@ -130,10 +119,9 @@ impl fmt::Display for StartError {
                 f,
                 "no file for a ring: the system has no more; raise the sysctl fs.file-max"
             ),
-            StartError::Missing { feature, since } => write!(
-                f,
-                "the kernel is too old: {feature} needs Linux {since} or later"
-            ),
+            StartError::Missing { feature, since } => {
+                write!(f, "the kernel is too old: {feature} needs Linux {since} or later")
+            }
             StartError::Other(error) => write!(f, "cannot set up a ring: {error}"),
         }
     }
@@ -171,10 +159,7 @@ impl Limits {
 }
 
 fn rlimit(resource: libc::__rlimit_resource_t) -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for one rlimit. If the call fails, it stays zero.
     unsafe { libc::getrlimit(resource, &raw mut limit) };
     limit.rlim_cur
@@ -183,23 +168,16 @@ fn rlimit(resource: libc::__rlimit_resource_t) -> u64 {
 /// Why setting up a ring gave this error number.
 fn start_error(errno: i32, limits: Limits) -> StartError {
     match errno {
-        libc::EPERM | libc::EACCES | libc::ENOSYS => StartError::Blocked {
-            errno,
-            sysctl: limits.sysctl,
-        },
-        libc::ENOMEM => StartError::LockedMemory {
-            limit: limits.memlock,
-            needed: limits.memlock_needed,
-        },
-        libc::EMFILE => StartError::Descriptors {
-            limit: limits.nofile,
-        },
+        libc::EPERM | libc::EACCES | libc::ENOSYS => {
+            StartError::Blocked { errno, sysctl: limits.sysctl }
+        }
+        libc::ENOMEM => {
+            StartError::LockedMemory { limit: limits.memlock, needed: limits.memlock_needed }
+        }
+        libc::EMFILE => StartError::Descriptors { limit: limits.nofile },
         libc::ENFILE => StartError::SystemFiles,
         // The sizes are within bounds, so it is one of the flags that the kernel does not know.
-        libc::EINVAL => StartError::Missing {
-            feature: "IORING_SETUP_DEFER_TASKRUN",
-            since: "6.1",
-        },
+        libc::EINVAL => StartError::Missing { feature: "IORING_SETUP_DEFER_TASKRUN", since: "6.1" },
         errno => StartError::Other(io::Error::from_raw_os_error(errno)),
     }
 }
@@ -252,12 +230,8 @@ fn build_with(config: &RingConfig, no_sqarray: bool) -> io::Result<IoUring> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        memlock: 65536,
-        memlock_needed: 86016,
-        nofile: 64,
-        sysctl: Some(0),
-    };
+    const LIMITS: Limits =
+        Limits { memlock: 65536, memlock_needed: 86016, nofile: 64, sysctl: Some(0) };
 
     fn text(errno: i32, limits: Limits) -> String {
         start_error(errno, limits).to_string()
@@ -265,17 +239,11 @@ mod tests {
 
     #[test]
     fn r02_what_blocks_io_uring_is_named() {
-        let disabled = Limits {
-            sysctl: Some(2),
-            ..LIMITS
-        };
+        let disabled = Limits { sysctl: Some(2), ..LIMITS };
         assert!(text(libc::EPERM, disabled).contains("kernel.io_uring_disabled is 2"));
         for errno in [libc::EPERM, libc::ENOSYS] {
             assert!(text(errno, LIMITS).contains("seccomp"));
-            let unknown = Limits {
-                sysctl: None,
-                ..LIMITS
-            };
+            let unknown = Limits { sysctl: None, ..LIMITS };
             assert!(text(errno, unknown).contains("seccomp"));
         }
     }
@@ -314,10 +282,7 @@ mod tests {
     #[test]
     fn r01_every_depth_can_be_had() {
         for depth in 0..=15 {
-            let config = RingConfig {
-                entries: 1 << depth,
-                ..RingConfig::default()
-            };
+            let config = RingConfig { entries: 1 << depth, ..RingConfig::default() };
             let ring = start(&config).unwrap();
             assert_eq!(ring.params().sq_entries(), config.sizes().0);
         }
@@ -326,12 +291,7 @@ mod tests {
     #[test]
     fn sizes_are_brought_within_bounds() {
         let sizes = |entries, cq_entries| {
-            RingConfig {
-                entries,
-                cq_entries,
-                ..RingConfig::default()
-            }
-            .sizes()
+            RingConfig { entries, cq_entries, ..RingConfig::default() }.sizes()
         };
         assert_eq!(sizes(0, 0), (2, 2));
         assert_eq!(sizes(5, 1), (8, 8));

@@ -27,10 +27,7 @@ pub(super) struct Unit {
 impl Unit {
     /// An entry on its own.
     pub(super) fn single(entry: Entry) -> Self {
-        Unit {
-            entry,
-            timeout: None,
-        }
+        Unit { entry, timeout: None }
     }
 
     /// An entry with a link timeout, which the kernel ties to it.
@@ -40,10 +37,7 @@ impl Unit {
 
     /// An entry with a timeout of its own.
     pub(super) fn with_timeout(entry: Entry, timeout: Entry) -> Self {
-        Unit {
-            entry,
-            timeout: Some(timeout),
-        }
+        Unit { entry, timeout: Some(timeout) }
     }
 
     /// Completions that the kernel will owe for it.
@@ -219,10 +213,7 @@ impl Submission {
     pub(super) fn cancel_all(&mut self) {
         // Not waiting here at all; and to find nothing is fine.
         let all = CancelBuilder::any().all();
-        let _ = self
-            .ring
-            .submitter()
-            .register_sync_cancel(Some(Timespec::new()), all);
+        let _ = self.ring.submitter().register_sync_cancel(Some(Timespec::new()), all);
     }
 
     /// The ring's descriptor.
@@ -232,22 +223,15 @@ impl Submission {
 }
 
 fn fault(source: io::Error) -> DriverError {
-    DriverError {
-        doing: "io_uring_enter",
-        source,
-    }
+    DriverError { doing: "io_uring_enter", source }
 }
 
 /// An entry that removes the timeout with this user data. It completes only if it fails.
 pub(super) fn remove_timeout_entry(target: u64) -> Entry {
-    opcode::TimeoutRemove::new(target)
-        .build()
-        .flags(Flags::SKIP_SUCCESS)
+    opcode::TimeoutRemove::new(target).build().flags(Flags::SKIP_SUCCESS)
 }
 
 /// An entry that cancels the operation with this user data. It completes only if it fails.
 pub(super) fn cancel_entry(target: u64) -> Entry {
-    opcode::AsyncCancel::new(target)
-        .build()
-        .flags(Flags::SKIP_SUCCESS)
+    opcode::AsyncCancel::new(target).build().flags(Flags::SKIP_SUCCESS)
 }

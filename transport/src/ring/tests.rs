@@ -12,10 +12,7 @@ fn receive(driver: &mut RingDriver) -> (OperationKey, std::os::unix::net::UnixSt
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let socket = Descriptor::from(std::os::fd::OwnedFd::from(ours));
     let into = Fill::Bytes(Vec::with_capacity(64));
-    (
-        driver.start(Operation::Receive { socket, into }, None),
-        theirs,
-    )
+    (driver.start(Operation::Receive { socket, into }, None), theirs)
 }
 
 #[test]
@@ -45,9 +42,7 @@ fn r54_a_doorbell_that_failed_for_lack_of_memory_is_rung_again() {
     assert_eq!(one.counters().doorbells_failed, 1);
     one.enter(Wait::No, &mut Vec::new()).unwrap();
     let soon = other.now().after(Duration::from_secs(5));
-    other
-        .enter(Wait::Until(Some(soon)), &mut Vec::new())
-        .unwrap();
+    other.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
     assert_eq!(other.counters().doorbells_heard, 1);
 }
 
@@ -55,9 +50,7 @@ fn r54_a_doorbell_that_failed_for_lack_of_memory_is_rung_again() {
 fn the_end_of_a_wait_is_no_fault() {
     let mut driver = driver();
     let soon = driver.now().after(Duration::from_millis(5));
-    driver
-        .enter(Wait::Until(Some(soon)), &mut Vec::new())
-        .unwrap();
+    driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
     assert!(driver.now() >= soon);
 }
 
@@ -102,9 +95,7 @@ fn r08_an_operation_that_lost_its_deadline_is_cancelled() {
     driver.take_in(abi::user_data(Kind::Deadline, key), -libc::EINVAL, false);
     let soon = driver.now().after(Duration::from_secs(5));
     while driver.in_flight() > 0 {
-        driver
-            .enter(Wait::Until(Some(soon)), &mut Vec::new())
-            .unwrap();
+        driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
         assert!(driver.now() < soon);
     }
     let outcome = driver.poll(key, Waker::noop());

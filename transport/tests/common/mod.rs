@@ -38,11 +38,7 @@ pub fn io_with(config: &RingConfig) -> Io {
 
 /// A driver with queues of these sizes.
 pub fn io_sized(entries: u32, cq_entries: u32) -> Io {
-    io_with(&RingConfig {
-        entries,
-        cq_entries,
-        ..RingConfig::default()
-    })
+    io_with(&RingConfig { entries, cq_entries, ..RingConfig::default() })
 }
 
 /// Chunks of 64 KiB.
@@ -148,10 +144,7 @@ pub fn pair(io: &Io) -> (Stream, Stream) {
 /// A socket of ours and its other end, which the standard library drives.
 pub fn half(io: &Io) -> (Stream, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    (
-        Stream::attach(io, Detached::Os(OwnedFd::from(ours))),
-        theirs,
-    )
+    (Stream::attach(io, Detached::Os(OwnedFd::from(ours))), theirs)
 }
 
 /// The descriptor of anything.

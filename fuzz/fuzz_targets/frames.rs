@@ -1,0 +1,112 @@
+//! A stream of frames from a stranger, in pieces of any length, read as a link reads it: no panic, no
+//! memory beyond the limits, and the same frames however the stream is cut.
+#![no_main]
+
+use annulus_codec::{
+    chunk::{ChunkPool, ChunkWriter},
+    frame::{Frame, FrameError, FrameReader, HEADER_LEN, scan},
+};
+use annulus_fuzz::{lease_of, pieces};
+use libfuzzer_sys::fuzz_target;
+
+const MAX_PAYLOAD: usize = 4096;
+const CHUNK: usize = 1024;
+const POOL: usize = 1 << 20;
+
+// The first byte says how many bytes of lengths follow; what comes behind them is the stream.
+fuzz_target!(|input: &[u8]| {
+    let Some((count, rest)) = input.split_first() else {
+        return;
+    };
+    let (lengths, stream) = rest.split_at(rest.len().min((count % 8).into()));
+    let pool = ChunkPool::new(CHUNK, 4, POOL);
+    let in_pieces = read(&pool, pieces(stream, lengths));
+    assert_eq!(pool.bytes_lent(), 0);
+    let whole = read(&pool, std::iter::once(stream));
+    // A malformed header is found as soon as it is there, so a frame in front of it may be read in one
+    // way and not in the other. What is read is the same.
+    let common = in_pieces.0.len().min(whole.0.len());
+    assert_eq!(in_pieces.0[..common], whole.0[..common]);
+    if in_pieces.1.is_none() && whole.1.is_none() {
+        assert_eq!(in_pieces.0.len(), whole.0.len());
+    }
+    assert_eq!(in_pieces.1.is_some(), whole.1.is_some());
+    read_unaligned(stream);
+});
+
+/// Header and payload of what arrives, and what ended the link.
+fn read<'a>(
+    pool: &ChunkPool,
+    arriving: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<(String, Vec<u8>)>, Option<FrameError>) {
+    let mut seen = Vec::new();
+    let mut chunk = pool.acquire().expect("the pool is fresh");
+    for piece in arriving {
+        let mut piece = piece;
+        while !piece.is_empty() {
+            let prefix = match scan(chunk.peek(), MAX_PAYLOAD) {
+                Ok(prefix) => prefix,
+                Err(error) => return (seen, Some(error)),
+            };
+            assert!(prefix.complete <= chunk.untaken());
+            assert!(prefix.next_frame > chunk.untaken() - prefix.complete);
+            assert!(prefix.next_frame <= HEADER_LEN + usize::from(u16::MAX) + MAX_PAYLOAD + 16);
+            if let Err(error) = take(&mut chunk, prefix.complete, &mut seen) {
+                return (seen, Some(error));
+            }
+            chunk = make_room(pool, chunk, prefix.next_frame);
+            let now = piece.len().min(chunk.spare());
+            assert!(chunk.append(&piece[..now]));
+            piece = &piece[now..];
+        }
+    }
+    let end = scan(chunk.peek(), MAX_PAYLOAD)
+        .and_then(|prefix| take(&mut chunk, prefix.complete, &mut seen));
+    assert!(pool.bytes_lent() <= 4 * (CHUNK + MAX_PAYLOAD + (1 << 16)));
+    (seen, end.err())
+}
+
+fn take(
+    chunk: &mut ChunkWriter,
+    complete: usize,
+    seen: &mut Vec<(String, Vec<u8>)>,
+) -> Result<(), FrameError> {
+    let mut reader = FrameReader::foreign(chunk.take(complete), MAX_PAYLOAD);
+    while let Some(frame) = reader.next_frame()? {
+        check(&frame);
+        seen.push((format!("{:?}", frame.header()), frame.payload().to_vec()));
+    }
+    assert_eq!(reader.remaining(), 0);
+    Ok(())
+}
+
+fn check(frame: &Frame) {
+    assert!(!frame.trusted());
+    assert!(frame.payload().len() <= MAX_PAYLOAD);
+    assert!(frame.payload().as_ptr().addr().is_multiple_of(16));
+    assert!(frame.extensions().is_ok());
+    assert_eq!(frame.payload_lease()[..], *frame.payload());
+    let moved = frame.clone().readdressed(*frame.header());
+    assert_eq!(moved.payload(), frame.payload());
+    assert!(!moved.trusted());
+}
+
+fn make_room(pool: &ChunkPool, mut chunk: ChunkWriter, next_frame: usize) -> ChunkWriter {
+    chunk.rewind();
+    if chunk.spare() >= next_frame - chunk.untaken() {
+        return chunk;
+    }
+    let mut fresh = pool.acquire_sized(next_frame).expect("the pool is large enough");
+    assert!(fresh.append(chunk.peek()));
+    fresh
+}
+
+/// A reader trusts nobody to have aligned its bytes.
+fn read_unaligned(stream: &[u8]) {
+    let lease = lease_of(stream);
+    let start = stream.len().min(1);
+    let mut reader = FrameReader::foreign(lease.slice(start, lease.len() - start), MAX_PAYLOAD);
+    while let Ok(Some(frame)) = reader.next_frame() {
+        let _ = annulus_codec::archive::Archived::<annulus_fuzz::Plain>::open(frame);
+    }
+}

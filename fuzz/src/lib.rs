@@ -1,0 +1,200 @@
+//! What the fuzz targets share: messages of every shape that may go over the wire, and a way to cut an
+//! input into pieces.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use annulus_codec::{
+    archive::{Archivable, ArchiveSerializer},
+    chunk::{ChunkPool, Lease},
+    extension::Extensions,
+    frame::{Frame, Header, Kind},
+    outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel},
+    passing::Envelope,
+};
+use annulus_macros::{message, wire};
+use arbitrary::Arbitrary;
+
+/// Where the attributes find the codec.
+pub mod annulus {
+    pub use annulus_codec as codec;
+}
+
+/// A struct of plain numbers.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Plain {
+    /// A number.
+    pub wide: u64,
+    /// A number of 16-byte alignment.
+    pub widest: u128,
+    /// A small number.
+    pub narrow: i16,
+    /// Not a number.
+    pub float: f64,
+}
+
+/// A string, inline or out of line.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Text(pub String);
+
+/// Values of which not every bit pattern is valid.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Picky {
+    /// Zero or one.
+    pub flag: bool,
+    /// No surrogate.
+    pub letter: char,
+    /// A tag that does not start at zero.
+    pub light: Light,
+    /// A tag and a value.
+    pub maybe: Option<char>,
+    /// Two tags.
+    pub either: Result<bool, Light>,
+}
+
+/// An enum with discriminants of its own.
+#[wire(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+#[repr(u8)]
+pub enum Light {
+    /// Stop.
+    Red = 1,
+    /// Go.
+    Green = 4,
+    /// Whatever.
+    Blue,
+}
+
+/// Sequences of sequences.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Nested {
+    /// Bytes of bytes.
+    pub rows: Vec<Vec<u8>>,
+    /// Strings of strings.
+    pub words: Vec<Vec<String>>,
+    /// Nothing, or a lot.
+    pub more: Option<Vec<Option<String>>>,
+}
+
+/// An enum with all forms of variants.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Shape {
+    /// No fields.
+    Nothing,
+    /// A tuple.
+    Dot((i32, u8), bool),
+    /// Named fields.
+    Polygon {
+        /// Pairs.
+        corners: Vec<(i32, i32)>,
+        /// Text.
+        name: Option<String>,
+    },
+    /// A pointer.
+    Boxed(Box<Box<Picky>>),
+}
+
+/// Ordered maps and sets.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Maps {
+    /// Numbers to text.
+    pub labels: BTreeMap<u32, String>,
+    /// Text to shapes.
+    pub shapes: BTreeMap<String, Shape>,
+    /// Just text.
+    pub names: std::collections::BTreeSet<String>,
+}
+
+/// Arrays, tuples and addresses.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Mixed {
+    /// Strings in an array.
+    pub array: [String; 3],
+    /// A long tuple.
+    pub tuple: (u8, u16, u32, u64, bool, char),
+    /// Types of the standard library with checks of their own.
+    pub address: std::net::SocketAddr,
+    /// Nanoseconds below a second.
+    pub wait: std::time::Duration,
+    /// One or the other.
+    pub result: Result<Vec<Light>, Box<Nested>>,
+}
+
+/// What an answer often looks like.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Either(pub Result<Mixed, Shape>);
+
+/// Pointers to pointers, nearly as deep as may be.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Deep(pub Box<Box<Box<Box<Box<Box<Box<Box<Vec<Box<Vec<String>>>>>>>>>>>);
+
+/// Reads every field of an archive: its `Debug` walks all of it.
+pub fn touch(archived: &impl std::fmt::Debug) {
+    struct Count(usize);
+    impl Write for Count {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0 = text.bytes().fold(self.0, |sum, byte| sum.wrapping_add(byte.into()));
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    write!(count, "{archived:?}").expect("a counter takes everything");
+    std::hint::black_box(count.0);
+}
+
+/// The archive of a message, as an outbox writes it.
+pub fn archive_of<M: Archivable>(message: &M) -> Option<Vec<u8>>
+where
+    M: for<'a> annulus_codec::rkyv::Serialize<ArchiveSerializer<'a>>,
+{
+    let header = Header::new(Kind::Tell, annulus_codec::address::Slot::new(0, 0), 0, M::ID, 0);
+    let limits =
+        OutboxLimits { bytes: 1 << 20, max_payload: 1 << 16, by_reference_from: usize::MAX };
+    let mut outbox = Outbox::new(Destination::Here, limits, ChunkPool::new(4096, 0, 1 << 20));
+    outbox.push_message(header, &Extensions::default(), message, Admission::Always).ok()?;
+    frames_of(outbox.pop()?).first().map(|frame| frame.payload().to_vec())
+}
+
+/// The frames of a parcel that this process wrote.
+pub fn frames_of(parcel: Parcel) -> Vec<Frame> {
+    match parcel {
+        Parcel::Frames(mut reader) => {
+            std::iter::from_fn(|| reader.next_frame().expect("an outbox writes whole frames"))
+                .collect()
+        }
+        Parcel::Single(Envelope::Frame(frame)) => vec![frame],
+        Parcel::Single(Envelope::Value(..)) => Vec::new(),
+    }
+}
+
+/// A lease on a copy of these bytes, at the start of a chunk.
+pub fn lease_of(bytes: &[u8]) -> Lease {
+    let pool = ChunkPool::new(64, 0, usize::MAX >> 1);
+    let mut chunk =
+        pool.acquire_sized(bytes.len().max(1)).expect("the pool is as good as unlimited");
+    assert!(chunk.append(bytes));
+    chunk.take_committed()
+}
+
+/// Cuts `bytes` into pieces as long as the bytes of `lengths` say, over and over.
+pub fn pieces<'a>(bytes: &'a [u8], lengths: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = bytes;
+    let mut lengths = lengths.iter().cycle();
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let wanted = lengths.next().map_or(usize::MAX, |len| usize::from(*len).max(1));
+        let (piece, later) = rest.split_at(wanted.min(rest.len()));
+        rest = later;
+        Some(piece)
+    })
+}
