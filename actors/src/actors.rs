@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    task::{Context as TaskContext, Poll, Waker},
+    task::{Context as TaskContext, Poll},
 };
 
 use annulus_codec::address::{Address, Slot};
@@ -23,7 +23,7 @@ use crate::{
     error::{Failure, SpawnError},
     protocol::Serve,
     reference::ActorRef,
-    tasks::{RunWaker, Runnable},
+    tasks::{OwnWaker, Runnable},
 };
 
 /// See the [module](self).
@@ -32,17 +32,13 @@ pub(crate) struct ActorTable {
     max: usize,
     cells: RefCell<Slab<Rc<ActorCell>>>,
     generation: Cell<u32>,
-    spare: RefCell<Option<SpareWaker>>,
+    /// A waker for the next poll of an actor that has none of its own. It is given to the actor only
+    /// if the actor keeps it, that is, if its handler is suspended; so handlers that are not cost no
+    /// waker.
+    spare: RefCell<Option<OwnWaker>>,
 }
 
-/// A waker for the first poll of a message. It is given to the actor only if the actor keeps it, that
-/// is, if its handler is suspended; so handlers that are not cost no waker.
-struct SpareWaker {
-    wake: Arc<RunWaker>,
-    waker: Waker,
-}
-
-/// References to a spare waker that nobody has kept: the two in [`SpareWaker`].
+/// References to a waker that nobody has kept: the two in [`OwnWaker`].
 const UNSHARED: usize = 2;
 
 impl ActorTable {
@@ -186,20 +182,18 @@ impl Core {
     }
 
     fn poll_life(&self, cell: &ActorCell, life: &mut Life) -> Poll<Exit> {
-        if let Some(waker) = &*cell.waker.borrow() {
-            return life.as_mut().poll(&mut TaskContext::from_waker(waker));
+        if let Some(own) = &*cell.waker.borrow() {
+            own.wake.disarm();
+            return life.as_mut().poll(&mut TaskContext::from_waker(&own.waker));
         }
         let target = runnable(cell);
-        let spare = self.actors.spare.take().unwrap_or_else(|| {
-            let wake = RunWaker::new(target, self.entry().clone());
-            let waker = Waker::from(wake.clone());
-            SpareWaker { wake, waker }
-        });
+        let spare = self.actors.spare.take();
+        let spare = spare.unwrap_or_else(|| OwnWaker::new(target, self.entry()));
         spare.wake.retarget(target);
         let polled = life.as_mut().poll(&mut TaskContext::from_waker(&spare.waker));
         if Arc::strong_count(&spare.wake) > UNSHARED {
             // Somebody keeps a clone: from now on this is the waker of this actor.
-            cell.waker.replace(Some(spare.waker));
+            cell.waker.replace(Some(spare));
         } else {
             self.actors.spare.replace(Some(spare));
         }

@@ -15,7 +15,7 @@ use crate::{
     actor::{Exit, MailboxLimits, StopMode},
     context::refuse_expired,
     delivery::{Delivery, Section},
-    tasks::TaskKey,
+    tasks::{OwnWaker, TaskKey},
 };
 
 /// An actor's whole life: its start, one message after the other, its end.
@@ -70,7 +70,7 @@ pub(crate) struct ActorCell {
     /// Whether `section` says anything.
     inherits: Cell<bool>,
     /// Made when the actor is suspended for the first time.
-    pub(crate) waker: RefCell<Option<Waker>>,
+    pub(crate) waker: RefCell<Option<OwnWaker>>,
     pub(crate) tasks: RefCell<Vec<TaskKey>>,
     joiners: RefCell<Vec<Waker>>,
     exit: Cell<Option<Exit>>,

@@ -109,11 +109,25 @@ impl Wake for RunWaker {
     }
 }
 
+/// The waker of one actor or task, made once, and what it does.
+pub(crate) struct OwnWaker {
+    /// To be [disarmed](RunWaker::disarm) before each poll, or only the first wake counts.
+    pub(crate) wake: Arc<RunWaker>,
+    pub(crate) waker: Waker,
+}
+
+impl OwnWaker {
+    pub(crate) fn new(target: Runnable, home: &Arc<Entry>) -> Self {
+        let wake = RunWaker::new(target, home.clone());
+        let waker = Waker::from(wake.clone());
+        OwnWaker { wake, waker }
+    }
+}
+
 /// One task.
 pub(crate) struct TaskCell {
     pub(crate) future: Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
-    pub(crate) wake: Arc<RunWaker>,
-    pub(crate) waker: Waker,
+    pub(crate) own: OwnWaker,
 }
 
 /// The tasks of a worker.
@@ -134,12 +148,8 @@ impl TaskTable {
         let mut tasks = self.tasks.borrow_mut();
         let vacant = tasks.vacant_entry();
         let key = TaskKey { index: vacant.key() as u32, generation };
-        let wake = RunWaker::new(Runnable::Task(key), home.clone());
-        let waker = Waker::from(wake.clone());
-        vacant.insert((
-            generation,
-            Rc::new(TaskCell { future: Cell::new(Some(future)), wake, waker }),
-        ));
+        let own = OwnWaker::new(Runnable::Task(key), home);
+        vacant.insert((generation, Rc::new(TaskCell { future: Cell::new(Some(future)), own })));
         key
     }
 

@@ -156,10 +156,10 @@ impl Core {
         let Some(mut future) = task.future.take() else {
             return;
         };
-        task.wake.disarm();
+        task.own.wake.disarm();
         let before = self.running.take();
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            future.as_mut().poll(&mut TaskContext::from_waker(&task.waker))
+            future.as_mut().poll(&mut TaskContext::from_waker(&task.own.waker))
         }));
         self.running.replace(before);
         match polled {

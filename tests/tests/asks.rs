@@ -39,7 +39,7 @@ fn p08_outcome_reply() {
 #[test]
 fn p08_outcome_timeout() {
     here_and_across(async |worker| {
-        let nap = worker.ask(Nap { millis: 60_000 });
+        let nap = worker.ask(Nap { millis: 50 });
         let ended = nap.within(Duration::from_millis(5)).await;
         assert_eq!(outcome(ended), Err(AskError::Timeout));
     });

@@ -1,0 +1,258 @@
+//! Ways to read or write memory that is not one's own, tried in safe code: all of them have to fail.
+//!
+//! Frames that this process wrote are read without a check in release builds only, so that is where
+//! an attempt that goes through does harm. Run these with `--release` too.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use annulus_codec::{
+    address::{Address, NodeId, Slot},
+    archive::Archived,
+    chunk::ChunkPool,
+    extension::Extensions,
+    frame::{Header, Kind},
+    message::Message,
+    outbox::{Admission, Destination, Outbox, Parcel},
+};
+use common::*;
+
+/// Whether one of the frames in the parcel is read as a text without a check.
+fn forged(parcel: Parcel) -> bool {
+    let opens = |frame: annulus_codec::frame::Frame| {
+        let trusted = frame.trusted();
+        let valid = annulus_codec::archive::validate::<Text>(frame.payload()).is_ok();
+        let message = frame.header().message == Text::ID && frame.header().kind.carries_message();
+        trusted && message && !valid
+    };
+    match parcel {
+        Parcel::Frames(mut reader) => {
+            std::iter::from_fn(|| reader.next_frame().ok().flatten()).any(opens)
+        }
+        _ => false,
+    }
+}
+
+/// A frame header and a payload of garbage.
+fn garbage() -> Vec<u8> {
+    let mut header = header_of::<Text>(Kind::Tell, 1);
+    header.payload_len = 16;
+    let mut bytes = header.to_wire().to_vec();
+    bytes.extend([0xff; 16]);
+    bytes
+}
+
+fn quietly<R>(attempt: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(attempt)).ok()
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "the destination is checked in debug builds only")]
+fn bytes_for_a_node_are_not_taken_for_frames_of_this_process() {
+    let mut outbox = Outbox::new(Destination::Node, LIMITS, pool());
+    outbox.push_prefix(&garbage()).unwrap();
+    let popped = quietly(|| outbox.pop());
+    assert!(!popped.flatten().is_some_and(forged));
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "the destination is checked in debug builds only")]
+fn bytes_for_a_node_do_not_cross_to_a_worker() {
+    let mut outbox = Outbox::new(Destination::Node, LIMITS, pool());
+    let foreign = read_foreign(&garbage()).next_frame().unwrap().unwrap();
+    outbox.push_frame(foreign).unwrap();
+    let crossed = quietly(|| outbox.pop_crossing());
+    assert!(!crossed.flatten().is_some_and(|crossing| forged(crossing.open(&pool()))));
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "the kind is checked in debug builds only")]
+fn a_header_alone_is_no_message() {
+    let mut outbox = Outbox::new(Destination::Here, LIMITS, pool());
+    let pushed = quietly(|| outbox.push_header(header_of::<Text>(Kind::Tell, 1)));
+    assert!(!matches!(pushed, Some(Ok(()))) || !outbox.pop().is_some_and(forged));
+}
+
+#[test]
+#[ignore = "readdressing makes a trusted message of a failure"]
+fn a_failure_does_not_become_a_message_by_readdressing() {
+    let mut outbox = Outbox::new(Destination::Here, LIMITS, pool());
+    // The code of a failure is free to choose: here it is the identity of a message.
+    outbox.push_header(header_of::<Text>(Kind::Failure, 1)).unwrap();
+    let failure = frames_of(outbox.pop().unwrap()).remove(0);
+    let message = quietly(|| failure.readdressed(header_of::<Text>(Kind::Tell, 1)));
+    assert!(!message.is_some_and(|frame| frame.trusted() && frame.payload().is_empty()));
+}
+
+fn long_chain(len: usize) -> Extensions {
+    // Four addresses in a row are two headers: a forger would write a frame here.
+    let address = Address::new(NodeId::from_bits(8), 1, Slot::new(0, 0), 0);
+    Extensions { chain: vec![address; len], ..Extensions::default() }
+}
+
+#[test]
+#[ignore = "the length of the extensions is cut off at 16 bits"]
+fn extensions_that_are_too_long_do_not_shift_the_payload() {
+    let frame = frame_of(&Text("x".repeat(30)), &Extensions::default());
+    for len in [4095, 4096, 5000, 8191] {
+        let mut outbox = Outbox::new(Destination::Here, LIMITS, pool());
+        if outbox.push_relayed(&frame, &long_chain(len)).is_ok() {
+            let Some(Parcel::Frames(mut relayed)) = outbox.pop() else { panic!() };
+            let relayed = relayed.next_frame().unwrap().unwrap();
+            assert_eq!(relayed.payload(), frame.payload());
+        }
+    }
+}
+
+#[test]
+#[ignore = "it takes chunk after chunk until there is no memory left"]
+fn a_message_whose_extensions_are_too_long_is_refused_at_once() {
+    let pool = pool();
+    let mut outbox = Outbox::new(Destination::Here, LIMITS, pool.clone());
+    let refused = outbox.push_message(
+        header_of::<Inc>(Kind::Ask, 1),
+        &long_chain(4095),
+        &Inc(1),
+        Admission::Always,
+    );
+    let error = refused.expect_err("no header can say this length");
+    assert!(!matches!(error, annulus_codec::outbox::PushError::NoMemory(_)), "{error:?}");
+}
+
+#[test]
+#[ignore = "the sum of head and capacity overflows"]
+fn no_chunk_is_larger_than_an_address_space() {
+    let pool = ChunkPool::new(64, 0, usize::MAX);
+    for capacity in [usize::MAX, usize::MAX - 63, usize::MAX - 127, isize::MAX as usize] {
+        assert!(pool.acquire_sized(capacity).is_err(), "{capacity:#x}");
+    }
+    assert_eq!(pool.bytes_lent(), 0);
+}
+
+/// Forgetting is safe, so the number of shares has to be one that nobody can count up to.
+#[test]
+#[ignore = "the count of owners has 32 bits; this takes a minute in debug builds"]
+fn shares_of_a_chunk_cannot_be_forgotten_until_the_count_wraps() {
+    let pool = pool();
+    let mut chunk = pool.acquire().unwrap();
+    assert!(chunk.append(b"kept"));
+    let lease = chunk.take_committed();
+    drop(chunk);
+    let wrapped = quietly(|| {
+        for _ in 0..u32::MAX {
+            std::mem::forget(lease.clone());
+        }
+        drop(lease.clone());
+        pool.chunks_free()
+    });
+    assert_ne!(wrapped, Some(1), "a chunk went home that is still leased");
+    std::mem::forget(lease);
+}
+
+#[test]
+#[ignore = "the mark of foreign headers goes out with them"]
+fn the_mark_of_foreign_headers_never_reaches_the_wire() {
+    let bytes = wire_of(&Inc(1), &Extensions::default());
+    let frame = read_foreign(&bytes).next_frame().unwrap().unwrap();
+    let header: Header = *frame.header();
+    let mut failure = header;
+    failure.kind = Kind::Failure;
+    let mut outbox = Outbox::new(Destination::Node, LIMITS, pool());
+    outbox.push_header(failure).unwrap();
+    outbox
+        .push_message(header, &Extensions::default(), &Inc(2), Admission::Always)
+        .unwrap();
+    let sent = outbox.pop_bytes().unwrap();
+    let mut reader = read_foreign(&sent);
+    assert!(reader.next_frame().is_ok_and(|frame| frame.is_some()));
+    assert!(reader.next_frame().is_ok_and(|frame| frame.is_some()));
+}
+
+#[test]
+#[ignore = "each attempt adds a page, so the work grows with the square of the size"]
+fn a_large_message_of_small_parts_takes_few_attempts() {
+    let pool = ChunkPool::new(4096, 0, 1 << 30);
+    let limits = annulus_codec::outbox::OutboxLimits { max_payload: 16 << 20, ..LIMITS };
+    let mut outbox = Outbox::new(Destination::Here, limits, pool);
+    let attempts = std::rc::Rc::new(std::cell::Cell::new(0));
+    let parts = (0..200_000).map(|_| Counted(attempts.clone())).collect();
+    outbox
+        .push_message(
+            header_of::<Parts>(Kind::Tell, 1),
+            &Extensions::default(),
+            &Parts(parts),
+            Admission::Always,
+        )
+        .unwrap();
+    assert!(attempts.get() < 2_000_000, "{} parts were archived", attempts.get());
+}
+
+/// A part that counts how often it is archived.
+struct Counted(std::rc::Rc<std::cell::Cell<usize>>);
+
+impl annulus_codec::rkyv::Archive for Counted {
+    type Archived = annulus_codec::rkyv::Archived<String>;
+    type Resolver = annulus_codec::rkyv::string::StringResolver;
+
+    fn resolve(
+        &self,
+        resolver: Self::Resolver,
+        out: annulus_codec::rkyv::Place<Self::Archived>,
+    ) {
+        annulus_codec::rkyv::string::ArchivedString::resolve_from_str(PART, resolver, out);
+    }
+}
+
+const PART: &str = "a part that lies out of line, as long strings do";
+
+impl<S> annulus_codec::rkyv::Serialize<S> for Counted
+where
+    S: annulus_codec::rkyv::rancor::Fallible<Error = annulus_codec::rkyv::rancor::Failure>
+        + annulus_codec::rkyv::ser::Writer
+        + ?Sized,
+{
+    fn serialize(&self, serializer: &mut S) -> Result<Self::Resolver, S::Error> {
+        self.0.set(self.0.get() + 1);
+        annulus_codec::rkyv::string::ArchivedString::serialize_from_str(PART, serializer)
+    }
+}
+
+#[derive(annulus_codec::rkyv::Archive, annulus_codec::rkyv::Serialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+struct Parts(Vec<Counted>);
+message!(Parts, "test.Parts");
+
+#[test]
+fn a_lease_of_part_of_the_bytes_shows_no_more() {
+    let lease = lease_of(b"0123456789");
+    let part = lease.slice(2, 3);
+    assert_eq!(&part[..], b"234");
+    for (start, len) in [(0, 4), (3, 1), (4, 0), (usize::MAX, 1), (1, usize::MAX)] {
+        assert!(quietly(|| part.slice(start, len)).is_none(), "{start} {len}");
+    }
+}
+
+#[test]
+fn a_chunk_is_not_written_again_while_it_is_leased() {
+    let pool = ChunkPool::new(64, 4, 1 << 20);
+    let mut chunk = pool.acquire().unwrap();
+    assert!(chunk.append(b"first"));
+    let lease = chunk.take_committed();
+    assert!(!chunk.rewind());
+    assert!(chunk.append(b"second"));
+    let mut chunk = chunk.seal().expect_err("it is leased");
+    assert_eq!((&lease[..], chunk.peek()), (&b"first"[..], &b"second"[..]));
+    drop(chunk.take_committed());
+    drop(chunk);
+    assert_eq!(pool.chunks_free(), 0);
+    let lease = lease.clone().try_seal().expect_err("it is shared");
+    drop(lease);
+    assert_eq!((pool.chunks_free(), pool.bytes_lent()), (1, 0));
+}
+
+#[test]
+fn text_that_is_forged_in_the_clear_is_found() {
+    let frame = read_foreign(&garbage()).next_frame().unwrap().unwrap();
+    assert!(Archived::<Text>::open(frame).is_err());
+}
