@@ -6,7 +6,8 @@
 //! whole session ends, and a new one is made.
 //!
 //! Nodes tell each other which nodes they are connected to. Of two nodes that learn of each other that
-//! way, the one with the lower number dials; a node that was told to join an endpoint always does.
+//! way, the one with the lower number dials, or the one that listens nowhere; a node that was told to
+//! join an endpoint always does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -417,8 +418,10 @@ impl Handler<Members> for Cluster {
         let own = context.core().shared.id;
         for member in members.members.iter() {
             let id = NodeId::from_name(&member.name);
-            // Of two nodes that hear of each other, one dials.
-            if own >= id || self.sessions.contains_key(&id) {
+            // Of two nodes that hear of each other, one dials: the one that has to, if the other
+            // cannot, because this one listens nowhere.
+            let ours = own < id || (own != id && self.endpoints.is_empty());
+            if !ours || self.sessions.contains_key(&id) {
                 continue;
             }
             let endpoints = member.endpoints.iter().filter_map(|text| text.parse().ok());

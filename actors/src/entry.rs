@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    rc::Rc,
     sync::{Arc, OnceLock},
 };
 
@@ -9,12 +10,15 @@ use annulus_transport::{driver::Doorbell, park::Parker};
 
 use crate::{core::Core, tasks::Runnable};
 
+/// Something to be done on the worker.
+type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
+
 /// What comes in through an entry.
 pub(crate) enum Command {
     /// Make this ready.
     Wake(Runnable),
     /// Run this on the worker.
-    Run(Box<dyn FnOnce(&std::rc::Rc<Core>) + Send>),
+    Run(Job),
 }
 
 /// See the [module](self).
@@ -42,7 +46,7 @@ impl Entry {
     }
 
     /// Runs something on the worker. Returns `false` if the worker has ended.
-    pub(crate) fn run(&self, job: impl FnOnce(&std::rc::Rc<Core>) + Send + 'static) -> bool {
+    pub(crate) fn run(&self, job: impl FnOnce(&Rc<Core>) + Send + 'static) -> bool {
         self.push(Command::Run(Box::new(job)))
     }
 

@@ -3,6 +3,12 @@
 use std::{fmt, time::Duration};
 
 use annulus_codec::outbox::PushError;
+use annulus_transport::driver::OperationError;
+
+use crate::{
+    names::{LookupError, RegisterError},
+    node::{NodeError, RunError},
+};
 
 /// Why a message was not taken. The message comes back with it: see [`Undelivered`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,6 +236,65 @@ impl fmt::Display for SpawnError {
 }
 
 impl std::error::Error for SpawnError {}
+
+/// Anything that this crate can report: what to return from code that does several things.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// An ask did not end in a reply.
+    Ask(AskError),
+    /// A message was not taken.
+    Tell(TellError),
+    /// An actor was not started.
+    Spawn(SpawnError),
+    /// An actor was not found.
+    Lookup(LookupError),
+    /// A name was not given.
+    Register(RegisterError),
+    /// A node was not started.
+    Node(NodeError),
+    /// A future given to a node did not end.
+    Run(RunError),
+    /// A file was not opened.
+    Operation(OperationError),
+}
+
+macro_rules! errors {
+    ($($variant:ident($error:ty)),* $(,)?) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Error::$variant(error)
+            }
+        })*
+
+        impl fmt::Display for Error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Error::$variant(error) => error.fmt(f),)*
+                }
+            }
+        }
+    };
+}
+
+errors! {
+    Ask(AskError),
+    Tell(TellError),
+    Spawn(SpawnError),
+    Lookup(LookupError),
+    Register(RegisterError),
+    Node(NodeError),
+    Run(RunError),
+    Operation(OperationError),
+}
+
+impl std::error::Error for Error {}
+
+impl<M> From<Undelivered<M>> for Error {
+    fn from(undelivered: Undelivered<M>) -> Self {
+        Error::Tell(undelivered.reason)
+    }
+}
 
 /// A graceful shutdown did not end in time; what was left was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,7 +48,7 @@ pub use crate::{
     config::Limits,
     context::{Access, ActorGone, Context, With},
     datagram::DatagramRef,
-    error::{AskError, ShutdownTimedOut, SpawnError, TellError, Undelivered},
+    error::{AskError, Error, ShutdownTimedOut, SpawnError, TellError, Undelivered},
     file_actor::FileActor,
     message::{Later, Msg, Reply, Responder},
     names::{LookupError, Name, RegisterError},
@@ -62,8 +62,8 @@ pub use crate::{
 /// What most programs need: `use annulus::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Actor, ActorRef, AskError, Context, Handler, Msg, Name, Node, Reply, Respond, message,
-        sleep, wire,
+        Actor, ActorRef, AskError, Context, Error, Handler, Msg, Name, Node, Reply, Respond,
+        message, sleep, wire,
     };
     pub use std::time::Duration;
 }

@@ -310,10 +310,8 @@ impl Core {
 
     /// Gets the writers of links with something new to send going.
     pub(crate) fn flush_links(self: &Rc<Self>) {
-        while let Some(link) = {
-            let link = self.links.dirty.borrow_mut().pop();
-            link
-        } {
+        loop {
+            let Some(link) = self.links.dirty.borrow_mut().pop() else { return };
             link.dirty.set(false);
             if let Some(writer) = link.writer.take() {
                 writer.wake();

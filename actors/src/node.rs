@@ -18,7 +18,7 @@ use annulus_codec::{
 };
 use annulus_transport::{
     datagram::DatagramSocket,
-    driver::DriverError,
+    driver::{DriverError, Wait},
     endpoint::{Endpoint, EndpointError},
     io::Io,
     ring::{RingConfig, RingDoorbell, RingDriver, StartError, pin_to_core},
@@ -473,7 +473,7 @@ fn bind(io: &Io, prelude: Prelude) -> Result<(Sockets, Report), NodeError> {
     let mut listeners = Vec::new();
     for endpoint in prelude.listen {
         let listener =
-            Listener::bind(io, &endpoint).map_err(|source| NodeError::Bind { endpoint, source })?;
+            bind_listener(io, &endpoint).map_err(|source| NodeError::Bind { endpoint, source })?;
         listeners.push(listener);
     }
     let datagrams = match prelude.datagrams {
@@ -492,6 +492,24 @@ fn bind(io: &Io, prelude: Prelude) -> Result<(Sockets, Report), NodeError> {
         token: u64::from_le_bytes(token),
     };
     Ok((Sockets { listeners, datagrams }, report))
+}
+
+/// How long an address that is in use is tried again. When a process is killed, the kernel closes the
+/// sockets of its rings a little later than the process ends; a node that is started again at once
+/// would find its own address taken.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+
+fn bind_listener(io: &Io, endpoint: &Endpoint) -> io::Result<Listener> {
+    let give_up = io.now().after(BIND_PATIENCE);
+    loop {
+        let bound = Listener::bind(io, endpoint);
+        let taken = matches!(&bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
+        if !taken || io.now() >= give_up {
+            return bound;
+        }
+        let pause = io.now().after(Duration::from_millis(20));
+        io.enter(Wait::Until(Some(pause)), &mut Vec::new()).map_err(io::Error::other)?;
+    }
 }
 
 /// A worker's life, from its core to its ring's end.

@@ -7,7 +7,6 @@ use std::{
     hash::{Hash, Hasher},
     marker::PhantomData,
     pin::Pin,
-    rc::Rc,
     task::{Context as TaskContext, Poll},
 };
 
@@ -142,7 +141,8 @@ impl<P> ActorRef<P> {
 pub struct Sending<P, M, I> {
     to: ActorRef<P>,
     message: Option<M>,
-    position: PhantomData<(Rc<()>, fn(I))>,
+    /// Not `Send`: it waits on the worker that it was made on.
+    position: PhantomData<*const I>,
 }
 
 // The message is not pinned: it is only moved out.

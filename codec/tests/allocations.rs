@@ -64,8 +64,7 @@ fn messages_on_one_worker_allocate_nothing() {
     let mut outbox = Outbox::new(Destination::Here, LIMITS, pool());
     let text = Text("thirty-two bytes of text, or so.".into());
     let all = |outbox: &mut Outbox| {
-        pass(outbox, &Inc(1), |inc| inc.0.into())
-            + pass(outbox, &text, |text| text.0.len() as u64)
+        pass(outbox, &Inc(1), |inc| inc.0.into()) + pass(outbox, &text, |text| text.0.len() as u64)
     };
     all(&mut outbox);
     let before = COUNT.get();

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use annulus_codec::{
-    archive::{Archivable, ArchiveSerializer},
+    archive::Archivable,
     chunk::{ChunkPool, Lease},
     extension::Extensions,
     frame::{Frame, Header, Kind},
@@ -94,7 +94,8 @@ pub enum Shape {
         /// Text.
         name: Option<String>,
     },
-    /// A pointer.
+    /// A pointer to a pointer, of which there are to be many.
+    #[allow(clippy::redundant_allocation)]
     Boxed(Box<Box<Picky>>),
 }
 
@@ -134,7 +135,13 @@ pub struct Either(pub Result<Mixed, Shape>);
 /// Pointers to pointers, nearly as deep as may be.
 #[message(crate = annulus)]
 #[derive(Debug, Clone, Arbitrary)]
-pub struct Deep(pub Box<Box<Box<Box<Box<Box<Box<Box<Vec<Box<Vec<String>>>>>>>>>>>);
+pub struct Deep(pub Eight<Vec<Box<Vec<String>>>>);
+
+/// Eight pointers.
+pub type Eight<T> = Four<Four<T>>;
+
+/// Four pointers.
+pub type Four<T> = Box<Box<Box<Box<T>>>>;
 
 /// Reads every field of an archive: its `Debug` walks all of it.
 pub fn touch(archived: &impl std::fmt::Debug) {
@@ -151,10 +158,7 @@ pub fn touch(archived: &impl std::fmt::Debug) {
 }
 
 /// The archive of a message, as an outbox writes it.
-pub fn archive_of<M: Archivable>(message: &M) -> Option<Vec<u8>>
-where
-    M: for<'a> annulus_codec::rkyv::Serialize<ArchiveSerializer<'a>>,
-{
+pub fn archive_of<M: Archivable>(message: &M) -> Option<Vec<u8>> {
     let header = Header::new(Kind::Tell, annulus_codec::address::Slot::new(0, 0), 0, M::ID, 0);
     let limits =
         OutboxLimits { bytes: 1 << 20, max_payload: 1 << 16, by_reference_from: usize::MAX };

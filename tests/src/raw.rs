@@ -18,6 +18,8 @@ use crate::PATIENCE;
 pub struct RawPeer {
     socket: TcpStream,
     received: Vec<u8>,
+    /// The other links of the session.
+    others: Vec<RawPeer>,
     /// What the node said of itself.
     pub hello: Option<Hello>,
 }
@@ -56,13 +58,22 @@ impl RawPeer {
         let address = endpoint.strip_prefix("tcp://").unwrap();
         let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        RawPeer { socket, received: Vec::new(), hello: None }
+        RawPeer { socket, received: Vec::new(), others: Vec::new(), hello: None }
     }
 
-    /// Connects, and goes through the handshake.
+    /// Connects, goes through the handshake, and does so again for each further link: one for each
+    /// worker of the node. What is sent goes over the first one.
     pub fn introduced(endpoint: &str, name: &str) -> Self {
+        let mut own = hello(name);
         let mut peer = Self::connect(endpoint);
-        peer.shake_hands(b"", hello(name)).unwrap();
+        peer.shake_hands(b"", own.clone()).unwrap();
+        let links = peer.hello.as_ref().map_or(1, |hello| hello.workers);
+        for link in 1..links {
+            own.link = link;
+            let mut other = Self::connect(endpoint);
+            other.shake_hands(b"", own.clone()).unwrap();
+            peer.others.push(other);
+        }
         peer
     }
 
@@ -100,16 +111,25 @@ impl RawPeer {
     /// Some bytes, or `None` at the end of the connection.
     fn some_bytes(&mut self) -> Option<Vec<u8>> {
         let begin = Instant::now();
-        let mut bytes = vec![0; 4096];
         loop {
-            match self.socket.read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(count) => return Some(bytes[..count].to_vec()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            match self.bytes_now() {
+                Ok(bytes) if bytes.is_empty() => {
                     assert!(begin.elapsed() < PATIENCE, "the node is silent");
                 }
+                Ok(bytes) => return Some(bytes),
                 Err(_) => return None,
             }
+        }
+    }
+
+    /// What has come, and may be nothing.
+    fn bytes_now(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; 4096];
+        match self.socket.read(&mut bytes) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => Ok(bytes[..count].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
 
@@ -117,32 +137,51 @@ impl RawPeer {
     #[track_caller]
     pub fn is_closed(&mut self) {
         let begin = Instant::now();
-        while self.some_bytes().is_some() {
+        while self.bytes_now().is_ok() {
             assert!(begin.elapsed() < PATIENCE, "the connection lives");
         }
     }
 
-    /// The next frame that is no sign of life: its header and its payload.
+    /// The next answer, on any of the links: its header and its payload.
     ///
     /// # Panics
-    /// If the connection ends before.
+    /// If the connection ends before, or none comes.
     #[track_caller]
-    pub fn next_frame(&mut self) -> (Header, Vec<u8>) {
+    pub fn next_answer(&mut self) -> (Header, Vec<u8>) {
+        let begin = Instant::now();
         loop {
-            if let Some(head) = self.received.first_chunk::<HEADER_LEN>() {
-                let header = Header::from_wire(head, 1 << 24).unwrap();
-                if self.received.len() >= header.frame_len() {
-                    let frame: Vec<u8> = self.received.drain(..header.frame_len()).collect();
-                    let start = header.payload_start();
-                    if header.kind != Kind::System {
-                        let end = start + header.payload_len as usize;
-                        return (header, frame[start..end].to_vec());
-                    }
-                    continue;
+            for link in std::iter::once(&mut self.received)
+                .chain(self.others.iter_mut().map(|other| &mut other.received))
+            {
+                if let Some(frame) = take_frame(link) {
+                    return frame;
                 }
             }
-            let bytes = self.some_bytes().expect("the connection lives");
+            assert!(begin.elapsed() < PATIENCE, "no frame comes");
+            let bytes = self.bytes_now().expect("the connection lives");
             self.received.extend_from_slice(&bytes);
+            for other in &mut self.others {
+                let bytes = other.bytes_now().expect("the connection lives");
+                other.received.extend_from_slice(&bytes);
+            }
+        }
+    }
+}
+
+/// Takes whole frames off the front, up to the first answer; the node also sends signs of life, and
+/// news of other nodes.
+fn take_frame(received: &mut Vec<u8>) -> Option<(Header, Vec<u8>)> {
+    loop {
+        let head = received.first_chunk::<HEADER_LEN>()?;
+        let header = Header::from_wire(head, 1 << 24).unwrap();
+        if received.len() < header.frame_len() {
+            return None;
+        }
+        let frame: Vec<u8> = received.drain(..header.frame_len()).collect();
+        if matches!(header.kind, Kind::Reply | Kind::Failure) {
+            let start = header.payload_start();
+            let end = start + header.payload_len as usize;
+            return Some((header, frame[start..end].to_vec()));
         }
     }
 }

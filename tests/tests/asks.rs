@@ -47,10 +47,7 @@ fn p08_outcome_timeout() {
 
 #[test]
 fn p08_outcome_timeout_by_the_limit_of_the_node() {
-    let limits = Limits {
-        ask_timeout: Duration::from_millis(5),
-        ..Limits::default()
-    };
+    let limits = Limits { ask_timeout: Duration::from_millis(5), ..Limits::default() };
     let node = Node::builder("ann").limits(limits).start().unwrap();
     let worker = node.spawn(Worker::default()).unwrap();
     let ended = node.run(async move || outcome(worker.ask(Nap { millis: 60_000 }).await));
@@ -70,9 +67,7 @@ fn p08_outcome_dead_if_it_had_stopped_before() {
 fn p08_outcome_dead_if_it_panics_within() {
     here_and_across(async |worker| {
         let (fails, waits) = (worker.ask(Fail), worker.ask(Ping));
-        let Err(fails) = start_polling(fails).await else {
-            panic!("it ends at once")
-        };
+        let Err(fails) = start_polling(fails).await else { panic!("it ends at once") };
         // This one waits in the mailbox, or comes too late.
         let waits = outcome(waits.await);
         assert_eq!(waits, Err(AskError::Dead));
@@ -87,9 +82,7 @@ fn p08_outcome_dead_if_it_is_killed_within() {
         let Err(nap) = start_polling(worker.ask(Nap { millis: 60_000 })).await else {
             panic!("it ends at once")
         };
-        let Err(waits) = start_polling(worker.ask(Ping)).await else {
-            panic!("it ends at once")
-        };
+        let Err(waits) = start_polling(worker.ask(Ping)).await else { panic!("it ends at once") };
         worker.stop(StopMode::Kill).unwrap();
         assert_eq!(outcome(waits.await), Err(AskError::Dead));
         assert_eq!(outcome(nap.await), Err(AskError::Dead));
@@ -175,11 +168,7 @@ impl Handler<Ping> for Asker {
 fn p08_outcome_unknown() {
     here_and_across(async |worker| {
         let other: ActorRef<(Parcel,)> = ActorRef::from_address(worker.address());
-        let parcel = Parcel {
-            sender: 0,
-            number: 0,
-            filling: Vec::new(),
-        };
+        let parcel = Parcel { sender: 0, number: 0, filling: Vec::new() };
         assert_eq!(outcome(other.ask(parcel).await), Err(AskError::Unknown));
         assert_eq!(worker.ask(Number { number: 1 }).await.unwrap().number, 1);
     });
@@ -268,11 +257,7 @@ impl Actor for Defers {
 }
 
 impl Respond<Number> for Defers {
-    async fn respond(
-        &mut self,
-        number: Msg<Number>,
-        context: &mut Context<Self>,
-    ) -> Reply<Number> {
+    async fn respond(&mut self, number: Msg<Number>, context: &mut Context<Self>) -> Reply<Number> {
         let (later, responder): (Later, _) = context.defer(&number);
         let number = number.number.to_native();
         if number > 0 {
@@ -318,9 +303,7 @@ fn p08_outcome_no_reply_and_late_replies_are_dropped_and_counted() {
         });
         let expected = (Err(AskError::NoReply), Err(AskError::Timeout));
         assert_eq!(outcomes, Ok(expected));
-        eventually("late answers are counted", || {
-            total(&node, |stats| stats.answers_late) == 2
-        });
+        eventually("late answers are counted", || total(&node, |stats| stats.answers_late) == 2);
         comes_to_rest(&node, u64::MAX);
     }
 }
@@ -329,11 +312,7 @@ fn p08_outcome_no_reply_and_late_replies_are_dropped_and_counted() {
 fn p08_outcome_too_large() {
     here_and_across(async |worker| {
         let sink: ActorRef<(Parcel,)> = ActorRef::from_address(worker.address());
-        let parcel = Parcel {
-            sender: 0,
-            number: 0,
-            filling: vec![0; 17 << 20],
-        };
+        let parcel = Parcel { sender: 0, number: 0, filling: vec![0; 17 << 20] };
         let max = 16 << 20;
         let ended = outcome(sink.ask(parcel).await);
         assert_eq!(ended, Err(AskError::TooLarge { max }));

@@ -37,6 +37,27 @@ fn p08_outcome_reply() {
     });
 }
 
+/// Once a node is connected, its actors answer to every worker, on every worker.
+#[test]
+fn p08_connected_nodes_reach_each_other_from_all_workers() {
+    for _ in 0..30 {
+        let pair = Pair::new(Over::Unix, 3, 3);
+        let actors: Vec<_> =
+            (0..3).map(|at| pair.ann.spawn_on(at, Worker::default()).unwrap()).collect();
+        for at in 0..3 {
+            let actors = actors.clone();
+            let asked = pair.bob.run_on(at, async move || {
+                let mut outcomes: Vec<Ended> = Vec::new();
+                for actor in actors {
+                    outcomes.push(actor.ask(Ping).within(PATIENCE / 4).await.map(|_| ()));
+                }
+                outcomes
+            });
+            assert_eq!(asked, Ok(vec![Ok(()); 3]), "from worker {at}");
+        }
+    }
+}
+
 #[test]
 fn p08_outcome_timeout() {
     across(async |worker| {
@@ -49,9 +70,7 @@ fn p08_outcome_timeout() {
 #[test]
 fn p08_outcome_dead() {
     across(async |worker| {
-        let Err(fails) = start_polling(worker.ask(Fail)).await else {
-            panic!("it ends at once")
-        };
+        let Err(fails) = start_polling(worker.ask(Fail)).await else { panic!("it ends at once") };
         let behind: Ended = worker.ask(Ping).await.map(|_| ());
         assert_eq!(behind, Err(AskError::Dead));
         assert_eq!(fails.await.map(|_| ()), Err(AskError::Dead));
@@ -64,11 +83,7 @@ fn p08_outcome_dead() {
 fn p08_outcome_unknown_and_local_only() {
     across(async |worker| {
         let other: ActorRef<(Parcel,)> = ActorRef::from_address(worker.address());
-        let parcel = Parcel {
-            sender: 0,
-            number: 0,
-            filling: vec![1; 100_000],
-        };
+        let parcel = Parcel { sender: 0, number: 0, filling: vec![1; 100_000] };
         let ended: Ended = other.ask(parcel).await.map(|_| ());
         assert_eq!(ended, Err(AskError::Unknown));
         assert_eq!(worker.stop(StopMode::Stop), Err(TellError::LocalOnly));
@@ -79,19 +94,12 @@ fn p08_outcome_unknown_and_local_only() {
 
 #[test]
 fn p08_outcome_too_large_for_the_other_node() {
-    let small = Limits {
-        max_payload: 10_000,
-        ..Limits::default()
-    };
+    let small = Limits { max_payload: 10_000, ..Limits::default() };
     let pair = Pair::with(Over::Tcp, |ann| ann.limits(small), |bob| bob);
     let worker = pair.ann.spawn(Worker::default()).unwrap();
     let asked = pair.bob.run(async move || {
         let sink: ActorRef<(Parcel,)> = ActorRef::from_address(worker.address());
-        let parcel = Parcel {
-            sender: 0,
-            number: 0,
-            filling: vec![0; 10_000],
-        };
+        let parcel = Parcel { sender: 0, number: 0, filling: vec![0; 10_000] };
         let ended: Ended = sink.ask(parcel).await.map(|_| ());
         (ended, worker.ask(Ping).await.is_ok())
     });
@@ -135,8 +143,7 @@ fn p08_outcome_unreachable() {
     let pair = Pair::new(Over::Tcp, 1, 1);
     let worker = pair.ann.spawn(Worker::default()).unwrap();
     let stranger = Node::builder("cid").start().unwrap();
-    let ended: Result<Ended, _> =
-        stranger.run(async move || worker.ask(Ping).await.map(|_| ()));
+    let ended: Result<Ended, _> = stranger.run(async move || worker.ask(Ping).await.map(|_| ()));
     assert_eq!(ended, Ok(Err(AskError::Unreachable)));
     let told = stranger.run(async move || worker.tell(Ping).map_err(|e| e.reason));
     assert_eq!(told, Ok(Err(TellError::Unreachable)));
@@ -197,7 +204,8 @@ impl Handler<Ping> for Asker {
 #[test]
 fn p08_outcome_node_down_if_the_other_node_shuts_down() {
     let pair = Pair::new(Over::Unix, 1, 1);
-    let worker = pair.ann.spawn(Worker::default()).unwrap();
+    let done = Shared::default();
+    let worker = pair.ann.spawn(Worker::noting(&done)).unwrap();
     let (ann, bob) = (pair.ann, pair.bob);
     let ended: Shared<Ended> = Shared::default();
     let noted = ended.clone();
@@ -209,9 +217,7 @@ fn p08_outcome_node_down_if_the_other_node_shuts_down() {
         asked.unwrap();
         comes_to_rest(&bob, u64::MAX);
     });
-    annulus_tests::eventually("the ask has come", || {
-        total(&ann, |stats| stats.messages_handled) > 0
-    });
+    done.wait_for(1);
     drop(ann);
     asking.join().unwrap();
     assert_eq!(ended.all(), [Err(AskError::NodeDown)]);

@@ -36,9 +36,7 @@ fn ended_by(mode: StopMode, worker: usize) -> Story {
                 while done.is_empty() {
                     sleep(Duration::from_millis(1)).await;
                 }
-                let Err(joined) = start_polling(actor.join()).await else {
-                    panic!("it has ended")
-                };
+                let Err(joined) = start_polling(actor.join()).await else { panic!("it has ended") };
                 actor.stop(mode).unwrap();
                 let later = actor.ask(Number { number: 3 }).await.map(|_| ());
                 let exit = joined.await;
@@ -50,13 +48,7 @@ fn ended_by(mode: StopMode, worker: usize) -> Story {
         comes_to_rest(&node, u64::MAX);
         let dead_letters = total(&node, |stats| stats.dead_letters);
         node.shutdown(PATIENCE).unwrap();
-        Story {
-            done,
-            exit,
-            queued,
-            later,
-            dead_letters,
-        }
+        Story { done, exit, queued, later, dead_letters }
     })
 }
 
@@ -88,14 +80,7 @@ fn p13_stop_is_after_the_current_handler() {
 fn p13_drain_is_after_what_is_queued_and_refuses_what_is_new() {
     for worker in 0..2 {
         let story = ended_by(StopMode::Drain, worker);
-        let all = [
-            "nap begins",
-            "nap ends",
-            "number 1",
-            "number 2",
-            "stopped",
-            "dropped",
-        ];
+        let all = ["nap begins", "nap ends", "number 1", "number 2", "stopped", "dropped"];
         let expected = Story {
             done: done(&all),
             exit: Ok(Exit::Stopped),

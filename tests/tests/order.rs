@@ -138,12 +138,8 @@ fn run(nodes: Vec<Node>, pairs: &[(Place, Place)], count: u64, sizes: &'static [
         sinks.entry(*at).or_insert_with(|| nodes[node].spawn_on(worker, sink).unwrap());
     }
     for (number, ((node, worker), to)) in pairs.iter().enumerate() {
-        let source = Source {
-            number: number as u64,
-            to: sinks[to],
-            sizes,
-            finished: finished.clone(),
-        };
+        let source =
+            Source { number: number as u64, to: sinks[to], sizes, finished: finished.clone() };
         let source = nodes[*node].spawn_on(*worker, source).unwrap();
         let told = nodes[*node].run(async move || source.tell(Go { count }).is_ok());
         assert_eq!(told, Ok(true));

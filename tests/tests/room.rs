@@ -8,20 +8,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Nothing happens on a link by itself for a day.
 fn quiet() -> Limits {
-    Limits {
-        heartbeat: DAY,
-        silence: DAY,
-        ..Limits::default()
-    }
+    Limits { heartbeat: DAY, silence: DAY, ..Limits::default() }
 }
 
 #[test]
 fn p10_what_is_sent_after_a_sleep_leaves_at_once() {
-    let pair = Pair::with(
-        Over::Tcp,
-        |ann| ann.limits(quiet()),
-        |bob| bob.limits(quiet()),
-    );
+    let pair = Pair::with(Over::Tcp, |ann| ann.limits(quiet()), |bob| bob.limits(quiet()));
     let worker = pair.ann.spawn(Worker::default()).unwrap();
     ends("an ask after a sleep", move || {
         let asked = pair.bob.run(async move || {
@@ -39,11 +31,8 @@ fn p10_what_is_sent_after_a_sleep_leaves_at_once() {
 
 #[test]
 fn p10_what_a_handler_answers_after_a_sleep_leaves_at_once() {
-    let pair = Pair::with(
-        Over::Unix,
-        |ann| ann.workers(2).limits(quiet()),
-        |bob| bob.limits(quiet()),
-    );
+    let pair =
+        Pair::with(Over::Unix, |ann| ann.workers(2).limits(quiet()), |bob| bob.limits(quiet()));
     for at in 0..2 {
         let worker = pair.ann.spawn_on(at, Worker::default()).unwrap();
         let asked = pair.bob.run(async move || {
@@ -118,11 +107,27 @@ fn p10_send_to_a_napping_actor_goes_on_when_it_wakes_up() {
 }
 
 #[test]
+fn p10_send_across_workers_waits_for_room_and_loses_nothing() {
+    let small = Limits { queue_bytes: 64 << 10, ..Limits::default() };
+    let node = Node::builder("ann").workers(2).limits(small);
+    let node = node.start().unwrap();
+    let done = Shared::default();
+    let worker = node.spawn_on(1, Worker::noting(&done)).unwrap();
+    ends("the sends", move || {
+        node.run_on(0, async move || {
+            for number in 0..20_000 {
+                worker.send(Number { number }).await.unwrap();
+            }
+        })
+        .unwrap();
+        let done = done.wait_for(20_000);
+        assert!((0..20_000).all(|number| done[number] == format!("number {number}")));
+    });
+}
+
+#[test]
 fn p10_send_across_nodes_waits_for_room_and_loses_nothing() {
-    let small = Limits {
-        queue_bytes: 64 << 10,
-        ..Limits::default()
-    };
+    let small = Limits { queue_bytes: 64 << 10, ..Limits::default() };
     let pair = Pair::with(Over::Tcp, |ann| ann, |bob| bob.limits(small));
     let done = Shared::default();
     let worker = pair.ann.spawn(Worker::noting(&done)).unwrap();
@@ -145,33 +150,19 @@ fn p10_send_across_nodes_waits_for_room_and_loses_nothing() {
 /// A peer floods an actor that sleeps on another worker than the one its link ends on.
 #[test]
 fn p10_a_flood_for_a_sleeping_actor_does_not_grow_without_bound() {
-    let small = Limits {
-        queue_bytes: 1 << 20,
-        message_memory: 256 << 20,
-        ..Limits::default()
-    };
-    let pair = Pair::with(
-        Over::Tcp,
-        |ann| ann.workers(2).limits(small),
-        |bob| bob,
-    );
+    let small = Limits { queue_bytes: 1 << 20, message_memory: 256 << 20, ..Limits::default() };
+    let pair = Pair::with(Over::Tcp, |ann| ann.workers(2).limits(small), |bob| bob);
     let sink = pair.ann.spawn_on(1, Sleeper).unwrap();
     pair.bob
         .run(async move || {
             for number in 0..3000 {
-                let parcel = Parcel {
-                    sender: 0,
-                    number,
-                    filling: vec![1; 100_000],
-                };
+                let parcel = Parcel { sender: 0, number, filling: vec![1; 100_000] };
                 sink.send(parcel).await.unwrap();
             }
         })
         .unwrap();
     // The mailbox takes 1 MiB; the rest is refused. What is held is a few queues, not 300 MB.
-    eventually("the flood is over", || {
-        total(&pair.ann, |stats| stats.dead_letters) > 2900
-    });
+    eventually("the flood is over", || total(&pair.ann, |stats| stats.dead_letters) > 2900);
     let held = total(&pair.ann, |stats| stats.message_memory as u64);
     assert!(held < 16 << 20, "{held}");
 }
@@ -180,10 +171,8 @@ struct Sleeper;
 
 impl Actor for Sleeper {
     type Protocol = (Parcel,);
-    const MAILBOX: annulus::MailboxLimits = annulus::MailboxLimits {
-        messages: 1000,
-        bytes: 1 << 20,
-    };
+    const MAILBOX: annulus::MailboxLimits =
+        annulus::MailboxLimits { messages: 1000, bytes: 1 << 20 };
 }
 
 impl Handler<Parcel> for Sleeper {

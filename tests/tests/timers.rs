@@ -41,11 +41,8 @@ impl Handler<Set> for Alarm {
         let (number, time) = (set.number.to_native(), set.micros.to_native());
         let time = Duration::from_micros(time);
         let ring = Ring { number };
-        let handle = if set.again {
-            context.every(time, &ring)
-        } else {
-            context.after(time, &ring)
-        };
+        let handle =
+            if set.again { context.every(time, &ring) } else { context.after(time, &ring) };
         self.set.push((context.now(), handle.unwrap()));
     }
 }
@@ -61,17 +58,13 @@ impl Handler<Ring> for Alarm {
 impl Handler<Cancel> for Alarm {
     async fn handle(&mut self, _: Msg<Cancel>, _: &mut Context<Self>) -> Number {
         let cancelled = self.set.drain(..).filter(|(_, handle)| handle.cancel());
-        Number {
-            number: cancelled.count() as u64,
-        }
+        Number { number: cancelled.count() as u64 }
     }
 }
 
 impl Handler<Nap> for Alarm {
     async fn handle(&mut self, nap: Msg<Nap>, context: &mut Context<Self>) {
-        context
-            .sleep(Duration::from_millis(nap.millis.to_native()))
-            .await;
+        context.sleep(Duration::from_millis(nap.millis.to_native())).await;
         for (_, handle) in self.set.drain(..) {
             assert!(handle.cancel());
             assert!(!handle.cancel());
@@ -80,21 +73,14 @@ impl Handler<Nap> for Alarm {
 }
 
 fn set(number: u64, micros: u64, again: bool) -> Set {
-    Set {
-        number,
-        micros,
-        again,
-    }
+    Set { number, micros, again }
 }
 
 #[test]
 fn p14_timers_are_never_early() {
     let node = Node::builder("ann").start().unwrap();
     let rings = Shared::default();
-    let alarm = Alarm {
-        rings: rings.clone(),
-        set: Vec::new(),
-    };
+    let alarm = Alarm { rings: rings.clone(), set: Vec::new() };
     let alarm = node.spawn(alarm).unwrap();
     let micros = |number: u64| number * 7919 % 20_000;
     node.run(async move || {
@@ -140,21 +126,16 @@ fn p14_sleeps_and_timeouts_are_never_early() {
 fn p14_a_periodic_timer_keeps_its_beat() {
     let node = Node::builder("ann").start().unwrap();
     let rings = Shared::default();
-    let alarm = Alarm {
-        rings: rings.clone(),
-        set: Vec::new(),
-    };
+    let alarm = Alarm { rings: rings.clone(), set: Vec::new() };
     let alarm = node.spawn(alarm).unwrap();
-    node.run(async move || alarm.ask(set(0, 1000, true)).await.is_ok())
-        .unwrap();
+    node.run(async move || alarm.ask(set(0, 1000, true)).await.is_ok()).unwrap();
     for (beat, (_, set, rang)) in rings.wait_for(20).into_iter().enumerate() {
         assert!(rang.since(set) >= Duration::from_millis(beat as u64 + 1));
     }
     let cancelled = node.run(async move || alarm.ask(Cancel).await.unwrap().number.to_native());
     assert_eq!(cancelled, Ok(1));
     let then = rings.len();
-    node.run(async || sleep(Duration::from_millis(10)).await)
-        .unwrap();
+    node.run(async || sleep(Duration::from_millis(10)).await).unwrap();
     assert_eq!(rings.len(), then, "none after it was cancelled");
 }
 
@@ -162,10 +143,7 @@ fn p14_a_periodic_timer_keeps_its_beat() {
 fn p14_none_after_cancel_even_if_the_message_waits_in_the_mailbox() {
     let node = Node::builder("ann").start().unwrap();
     let rings = Shared::default();
-    let alarm = Alarm {
-        rings: rings.clone(),
-        set: Vec::new(),
-    };
+    let alarm = Alarm { rings: rings.clone(), set: Vec::new() };
     let alarm = node.spawn(alarm).unwrap();
     ends("the nap", move || {
         node.run(async move || {
@@ -187,10 +165,7 @@ fn p14_none_after_the_actor_has_ended() {
     for mode in [StopMode::Stop, StopMode::Drain, StopMode::Kill] {
         let node = Node::builder("ann").start().unwrap();
         let rings = Shared::default();
-        let alarm = Alarm {
-            rings: rings.clone(),
-            set: Vec::new(),
-        };
+        let alarm = Alarm { rings: rings.clone(), set: Vec::new() };
         let alarm = node.spawn(alarm).unwrap();
         node.run(async move || {
             alarm.ask(set(0, 2000, false)).await.unwrap();
@@ -203,8 +178,7 @@ fn p14_none_after_the_actor_has_ended() {
         // The next actor has the slot, and no timers.
         let other = node.spawn(Worker::default()).unwrap();
         assert_eq!(other.address().slot(), alarm.address().slot());
-        node.run(async || sleep(Duration::from_millis(10)).await)
-            .unwrap();
+        node.run(async || sleep(Duration::from_millis(10)).await).unwrap();
         assert_eq!(rings.len(), then);
         node.shutdown(PATIENCE).unwrap();
     }

@@ -28,11 +28,10 @@ macro_rules! message {
         // SAFETY: the identity is made as the contract says.
         unsafe impl annulus_codec::message::Message for $type {
             const NAME: &'static str = $name;
-            const ID: annulus_codec::message::MessageId =
-                annulus_codec::message::MessageId::new(
-                    $name,
-                    <$type as annulus_codec::message::Layout>::LAYOUT,
-                );
+            const ID: annulus_codec::message::MessageId = annulus_codec::message::MessageId::new(
+                $name,
+                <$type as annulus_codec::message::Layout>::LAYOUT,
+            );
             type Reply = ();
             type Passing = annulus_codec::passing::ByArchive;
         }
@@ -82,8 +81,8 @@ message!(Gaps, "test.Gaps");
 pub(crate) fn gaps(seed: u8) -> Gaps {
     let part = |n: u8| match n % 3 {
         0 => Part::Nothing,
-        1 => Part::Small(n % 2 == 0, 'ä'),
-        _ => Part::Large(n.into(), (n % 2 == 0).then(|| "x".repeat(n.into()))),
+        1 => Part::Small(n.is_multiple_of(2), 'ä'),
+        _ => Part::Large(n.into(), (n.is_multiple_of(2)).then(|| "x".repeat(n.into()))),
     };
     Gaps {
         small: seed,
@@ -94,15 +93,12 @@ pub(crate) fn gaps(seed: u8) -> Gaps {
         boxed: Box::new((seed, 7)),
         map: (0..u16::from(seed % 20)).map(|n| (n, "label ".repeat(n.into()))).collect(),
         array: [Some(1), None, Some(seed.into())],
-        letter: (seed % 3 == 0).then_some('z'),
+        letter: (seed.is_multiple_of(3)).then_some('z'),
     }
 }
 
-pub(crate) const LIMITS: OutboxLimits = OutboxLimits {
-    bytes: 1 << 20,
-    max_payload: 1 << 20,
-    by_reference_from: 4096,
-};
+pub(crate) const LIMITS: OutboxLimits =
+    OutboxLimits { bytes: 1 << 20, max_payload: 1 << 20, by_reference_from: 4096 };
 
 pub(crate) fn header_of<M: Message>(kind: Kind, correlation: u64) -> Header {
     Header::new(kind, Slot::new(1, 2), 3, M::ID, correlation)
@@ -126,7 +122,11 @@ pub(crate) fn wire_of<M: Archivable>(message: &M, extensions: &Extensions) -> Ve
     wire_from(&pool(), message, extensions)
 }
 
-pub(crate) fn wire_from<M: Archivable>(pool: &ChunkPool, message: &M, extensions: &Extensions) -> Vec<u8> {
+pub(crate) fn wire_from<M: Archivable>(
+    pool: &ChunkPool,
+    message: &M,
+    extensions: &Extensions,
+) -> Vec<u8> {
     let mut outbox = Outbox::new(Destination::Node, LIMITS, pool.clone());
     outbox
         .push_message(header_of::<M>(Kind::Ask, 9), extensions, message, Admission::Always)
@@ -140,9 +140,7 @@ pub(crate) fn wire_from<M: Archivable>(pool: &ChunkPool, message: &M, extensions
 
 pub(crate) fn frames_of(parcel: Parcel) -> Vec<Frame> {
     match parcel {
-        Parcel::Frames(mut reader) => {
-            std::iter::from_fn(|| reader.next_frame().unwrap()).collect()
-        }
+        Parcel::Frames(mut reader) => std::iter::from_fn(|| reader.next_frame().unwrap()).collect(),
         Parcel::Single(Envelope::Frame(frame)) => vec![frame],
         Parcel::Single(Envelope::Value(..)) => panic!("a value, not a frame"),
     }

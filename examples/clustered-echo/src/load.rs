@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an ask by datagram is waited for: what takes longer is lost.
 const DATAGRAM_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a node may take to come up, or come back.
-const NODE_PATIENCE: Duration = Duration::from_secs(20);
+/// How long an echo actor is looked for before the time is looked at again.
+const FIND_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What one worker has measured towards one node.
 struct Tally {
@@ -191,24 +191,19 @@ impl AskLane {
             let echo = match known {
                 Some(echo) => echo,
                 None => match self.find().await {
-                    Ok(echo) => echo,
-                    Err(error) => {
-                        self.count_loss(&error);
-                        sleep(Duration::from_millis(100)).await;
-                        continue;
-                    }
+                    Some(echo) => echo,
+                    None => continue,
                 },
             };
             self.ask_once(echo).await;
         }
     }
 
-    /// The echo actor of the worker with the same number, or of the first one.
-    async fn find(&self) -> Result<ActorRef<EchoProtocol>, String> {
-        let same = echo_name(self.worker).find_on(&self.target, NODE_PATIENCE).await;
-        let echo = same.map_err(|error| error.to_string())?;
+    /// The echo actor of the worker with the same number, if it can be found now.
+    async fn find(&self) -> Option<ActorRef<EchoProtocol>> {
+        let echo = echo_name(self.worker).find_on(&self.target, FIND_PATIENCE).await.ok()?;
         self.echo.replace(Some(echo));
-        Ok(echo)
+        Some(echo)
     }
 
     async fn ask_once(&self, echo: ActorRef<EchoProtocol>) {
