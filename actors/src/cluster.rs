@@ -527,10 +527,11 @@ async fn welcome(
     stream: Stream,
 ) -> Result<(), GreetError> {
     let mut handshake = Handshake::accept(&core.shared.secret, nonce(core));
-    let hello = match converse(&mut handshake, &stream).await? {
+    let mut hello = match converse(&mut handshake, &stream).await? {
         Step::Decide(hello) => hello,
         _ => return Err(GreetError::Handshake(HandshakeError::BadHello)),
     };
+    fill_in_addresses(&mut hello, &stream);
     let link = hello.link;
     let asked = hello.clone();
     let verdict = cluster
@@ -555,6 +556,29 @@ async fn welcome(
         Err(refusal) => {
             stream.send_bytes(handshake.refuse(refusal)).await?;
             Err(GreetError::Refused(refusal, hello.node))
+        }
+    }
+}
+
+/// A node that listens on all its addresses does not know which one others reach it by: it is the one
+/// that its connection comes from.
+fn fill_in_addresses(hello: &mut Hello, stream: &Stream) {
+    let Ok(seen) = stream.peer_address() else { return };
+    let ip = seen.ip();
+    for endpoint in &mut hello.endpoints {
+        if let Ok(Endpoint::Tcp(mut at)) = endpoint.parse()
+            && at.ip().is_unspecified()
+        {
+            at.set_ip(ip);
+            *endpoint = Endpoint::Tcp(at).to_string();
+        }
+    }
+    for datagrams in &mut hello.datagrams {
+        if let Ok(mut at) = datagrams.parse::<SocketAddr>()
+            && at.ip().is_unspecified()
+        {
+            at.set_ip(ip);
+            *datagrams = at.to_string();
         }
     }
 }
@@ -692,7 +716,10 @@ async fn dial(
         let mut handshake = Handshake::dial(&core.shared.secret, nonce(core), hello);
         stream.send_bytes(handshake.greeting().to_vec()).await?;
         match converse(&mut handshake, &stream).await? {
-            Step::Done(hello) => Ok((stream, hello, handshake.into_rest())),
+            Step::Done(mut hello) => {
+                fill_in_addresses(&mut hello, &stream);
+                Ok((stream, hello, handshake.into_rest()))
+            }
             _ => Err(GreetError::Handshake(HandshakeError::BadHello)),
         }
     };

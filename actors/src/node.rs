@@ -189,7 +189,8 @@ impl NodeBuilder {
     }
 
     /// The cluster's secret. Every node proves that it knows it before anything that it sends is
-    /// looked at. It does not hide what is sent.
+    /// looked at. It does not hide what is sent. Without one, whoever reaches the node's endpoints and
+    /// knows the cluster's name can join: set one wherever that is not just you.
     pub fn secret(mut self, secret: impl Into<Vec<u8>>) -> Self {
         self.secret = secret.into();
         self

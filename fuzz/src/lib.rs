@@ -1,6 +1,9 @@
 //! What the fuzz targets share: messages of every shape that may go over the wire, and a way to cut an
 //! input into pieces.
 
+// Pointers to pointers are what is tested.
+#![allow(clippy::redundant_allocation)]
+
 use std::{collections::BTreeMap, fmt::Write};
 
 use annulus_codec::{
@@ -95,7 +98,6 @@ pub enum Shape {
         name: Option<String>,
     },
     /// A pointer to a pointer, of which there are to be many.
-    #[allow(clippy::redundant_allocation)]
     Boxed(Box<Box<Picky>>),
 }
 

@@ -10,15 +10,11 @@ use annulus_tests::{Over, PATIENCE, Pair, Shared, comes_to_rest, eventually, mes
 /// Two nodes with datagrams, and an actor on each worker of the first.
 fn scene(workers: usize, limits: Limits) -> (Pair, Vec<ActorRef<Work>>, Shared<String>) {
     let settings = |node: annulus::NodeBuilder| node.datagrams("udp://127.0.0.1:0").limits(limits);
-    let pair = Pair::with(
-        Over::Tcp,
-        |ann| settings(ann).workers(workers),
-        |bob| settings(bob).workers(2),
-    );
+    let pair =
+        Pair::with(Over::Tcp, |ann| settings(ann).workers(workers), |bob| settings(bob).workers(2));
     let done = Shared::default();
-    let actors = (0..workers)
-        .map(|at| pair.ann.spawn_on(at, Worker::noting(&done)).unwrap())
-        .collect();
+    let actors =
+        (0..workers).map(|at| pair.ann.spawn_on(at, Worker::noting(&done)).unwrap()).collect();
     (pair, actors, done)
 }
 
@@ -163,7 +159,9 @@ fn udp_ports() -> Vec<u16> {
     let own: Vec<String> = std::fs::read_dir("/proc/self/fd")
         .unwrap()
         .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
-        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').into()))
+        .filter_map(|link| {
+            Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').into())
+        })
         .collect();
     let table = std::fs::read_to_string("/proc/net/udp").unwrap();
     let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());

@@ -70,7 +70,8 @@ fn what_blocks_io_uring_is_named() {
 fn endpoints_that_cannot_be_read_are_named() {
     let _turn = alone();
     drop(Node::builder("ann").start().unwrap());
-    for text in ["", "127.0.0.1:1", "http://127.0.0.1:1", "tcp://127.0.0.1", "tcp://:x", "unix://"] {
+    for text in ["", "127.0.0.1:1", "http://127.0.0.1:1", "tcp://127.0.0.1", "tcp://:x", "unix://"]
+    {
         for node in [
             Node::builder("ann").listen(text),
             Node::builder("ann").join(text),
@@ -149,7 +150,9 @@ fn too_few_descriptors_are_named() {
         let args = ["descriptors", &limit, "workers", "3", "listen", "tcp://127.0.0.1:0"];
         let text = child(Command::new(PEER).args(args));
         assert!(
-            text.contains("ulimit -n") || text.contains("Too many open files") || text.starts_with("ready"),
+            text.contains("ulimit -n")
+                || text.contains("Too many open files")
+                || text.starts_with("ready"),
             "with {limit} descriptors: {text}"
         );
         if limit == "4" {

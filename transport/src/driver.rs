@@ -531,6 +531,12 @@ pub trait Driver {
         buffer: usize,
     ) -> io::Result<(Descriptor, SocketAddr)>;
 
+    /// Who is at the other end of a connection over IP.
+    ///
+    /// # Errors
+    /// As getpeername(2); `EAFNOSUPPORT` for a Unix socket.
+    fn peer_address(&mut self, socket: &Descriptor) -> io::Result<SocketAddr>;
+
     /// Removes the path of a Unix socket that this process bound.
     ///
     /// # Errors

@@ -136,6 +136,14 @@ impl Io {
         self.0.borrow_mut().datagram_socket(at, buffer)
     }
 
+    /// Who is at the other end of a connection over IP.
+    ///
+    /// # Errors
+    /// As getpeername(2); `EAFNOSUPPORT` for a Unix socket.
+    pub fn peer_address(&self, socket: &Descriptor) -> io::Result<SocketAddr> {
+        self.0.borrow_mut().peer_address(socket)
+    }
+
     /// Removes the path of a Unix socket that this process bound.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Streams of bytes, over TCP or a Unix socket.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use annulus_codec::chunk::{ChunkWriter, Lease};
 
@@ -162,6 +162,14 @@ impl Stream {
     /// A stream that was detached from another worker.
     pub fn attach(io: &Io, detached: Detached) -> Self {
         Stream { io: io.clone(), socket: Descriptor::new(detached) }
+    }
+
+    /// Who is at the other end of a connection over IP.
+    ///
+    /// # Errors
+    /// As getpeername(2); `EAFNOSUPPORT` for a Unix socket.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        self.io.peer_address(&self.socket)
     }
 
     /// The socket itself.

@@ -64,7 +64,7 @@ pub use self::{
 };
 use crate::{
     driver::{
-        Abandoned, Descriptor, Doorbell, Driver, DriverCounters, DriverError, Mono, Operation,
+        Abandoned, Descriptor, Detached, Doorbell, Driver, DriverCounters, DriverError, Mono, Operation,
         OperationError, OperationKey, Output, Wait,
     },
     endpoint::Endpoint,
@@ -333,6 +333,13 @@ impl Driver for RingDriver {
     ) -> io::Result<(Descriptor, SocketAddr)> {
         let (socket, bound) = sockets::datagram(at, buffer)?;
         Ok((socket.into(), bound))
+    }
+
+    fn peer_address(&mut self, socket: &Descriptor) -> io::Result<SocketAddr> {
+        match socket.inner() {
+            Detached::Os(socket) => sockets::peer_address(socket),
+            Detached::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn remove_socket(&mut self, path: &Path) -> io::Result<()> {

@@ -123,10 +123,22 @@ fn bind(socket: &OwnedFd, address: &Address) -> io::Result<()> {
 }
 
 fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    name_of(socket, libc::getsockname)
+}
+
+/// Who is at the other end of a connection over IP.
+pub(super) fn peer_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    name_of(socket, libc::getpeername)
+}
+
+type NameCall =
+    unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;
+
+fn name_of(socket: &OwnedFd, call: NameCall) -> io::Result<SocketAddr> {
     let mut address = Address::empty();
     let mut len = Address::CAPACITY;
     // SAFETY: there is room for `len` bytes at the pointer, and `len` is a valid place too.
-    check(unsafe { libc::getsockname(socket.as_raw_fd(), address.as_mut_ptr(), &raw mut len) })?;
+    check(unsafe { call(socket.as_raw_fd(), address.as_mut_ptr(), &raw mut len) })?;
     address.set_len(len);
     address.to_ip().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
 }
