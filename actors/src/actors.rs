@@ -239,6 +239,7 @@ impl Core {
         }
         self.shared.loads[self.worker()].fetch_sub(1, Ordering::Relaxed);
         cell.phase.set(Phase::Gone);
+        let before = self.burying.replace(true);
         // The actor's own destructor runs first: whoever waits for its end finds everything released.
         if catch_unwind(AssertUnwindSafe(|| drop(life))).is_err() {
             tracing::error!(target: "annulus", actor = cell.name, "an actor panicked when dropped");
@@ -247,6 +248,7 @@ impl Core {
             let task = self.tasks.remove(task);
             let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
         }
+        self.burying.set(before);
         self.cancel_alarms_of(cell);
         for delivery in cell.take_leftovers() {
             self.refuse_dead(delivery);

@@ -146,7 +146,7 @@ impl<A: Actor> Context<A> {
         let frame = archive_alone(header(0), message, core.limits().max_payload)?;
         let with_key = |key| frame.readdressed(header(key));
         let key = self.core.set_alarm(self.cell.clone(), with_key, delay, period);
-        Ok(TimerHandle { key })
+        Ok(TimerHandle { key, worker: self.core.worker() })
     }
 
     /// Leaves the answer to the ask that is being handled for later. Return the [`Later`] from the

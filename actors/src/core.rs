@@ -81,6 +81,8 @@ pub(crate) struct Core {
     /// Whether some queue has been emptied a little since they were last woken.
     pub(crate) room_made: Cell<bool>,
     pub(crate) messages_handled: Cell<u64>,
+    /// An actor that has ended is being dropped, and all that it owes with it.
+    pub(crate) burying: Cell<bool>,
     /// No more actors are started.
     pub(crate) ending: Cell<bool>,
     /// The turn that runs is the last one.
@@ -116,6 +118,7 @@ impl Core {
             waiting_for_room: RefCell::default(),
             room_made: Cell::new(false),
             messages_handled: Cell::new(0),
+            burying: Cell::new(false),
             ending: Cell::new(false),
             ended: Cell::new(false),
             shared,
@@ -391,7 +394,13 @@ impl Core {
     }
 
     /// Passes a frame from another node on to the worker that it is for.
-    fn relay(&self, worker: usize, frame: &Frame, mut extensions: Extensions, origin: Origin) {
+    fn relay(
+        self: &Rc<Self>,
+        worker: usize,
+        frame: &Frame,
+        mut extensions: Extensions,
+        origin: Origin,
+    ) {
         let Origin::Link(peer) = origin else {
             // Datagrams go to the right worker by their port; one that does not is a stranger's.
             return self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
@@ -401,9 +410,15 @@ impl Core {
             .lanes
             .outbox(worker)
             .map(|outbox| outbox.borrow_mut().push_relayed(frame, &extensions));
-        if !matches!(relayed, Some(Ok(()))) {
-            self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
+        let failure = match relayed {
+            Some(Ok(())) => return,
+            Some(Err(_)) => Failure::Overloaded,
+            None => Failure::Dead,
+        };
+        if frame.header().kind == Kind::Ask {
+            self.send_failure(origin, frame.header().correlation, failure);
         }
+        self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
     }
 
     #[inline]

@@ -41,6 +41,8 @@ impl From<PushError> for TellError {
             PushError::TooLarge { max } => TellError::TooLarge { max },
             PushError::Unserializable => TellError::Unserializable,
             PushError::LocalOnly => TellError::LocalOnly,
+            // Asks are checked for this before they are sent, and nothing else has a chain.
+            PushError::ChainTooLong => TellError::Unserializable,
         }
     }
 }

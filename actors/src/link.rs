@@ -102,6 +102,8 @@ pub(crate) struct Link {
     pub(crate) datagram_token: u64,
     dirty: Cell<bool>,
     closed: Cell<bool>,
+    /// Whether the kernel has not taken all of what left the outbox.
+    sending: Cell<bool>,
     heard: Cell<Mono>,
     sent: Cell<Mono>,
     /// Bytes received and not handled yet.
@@ -198,9 +200,17 @@ impl Links {
         self.links.borrow().values().cloned().collect()
     }
 
+    /// Whether some link has something new to send that its writer has not been told of.
+    pub(crate) fn any_dirty(&self) -> bool {
+        !self.dirty.borrow().is_empty()
+    }
+
     /// Whether everything for other nodes is in the kernel's hands.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.links.borrow().values().all(|link| link.outbox.borrow().is_empty())
+        self.links
+            .borrow()
+            .values()
+            .all(|link| link.outbox.borrow().is_empty() && !link.sending.get())
     }
 
     fn remove(&self, link: &Link) {
@@ -225,6 +235,7 @@ impl Core {
             datagram_token,
             dirty: Cell::new(false),
             closed: Cell::new(false),
+            sending: Cell::new(false),
             heard: Cell::new(self.now()),
             sent: Cell::new(self.now()),
             waiting: Cell::new(0),
@@ -308,10 +319,12 @@ impl Core {
         }
     }
 
-    /// Gets the writers of links with something new to send going.
-    pub(crate) fn flush_links(self: &Rc<Self>) {
+    /// Gets the writers of links with something new to send going. Returns whether there were any.
+    pub(crate) fn flush_links(self: &Rc<Self>) -> bool {
+        let mut any = false;
         loop {
-            let Some(link) = self.links.dirty.borrow_mut().pop() else { return };
+            let Some(link) = self.links.dirty.borrow_mut().pop() else { return any };
+            any = true;
             link.dirty.set(false);
             if let Some(writer) = link.writer.take() {
                 writer.wake();
@@ -327,7 +340,10 @@ async fn write(core: Rc<Core>, link: Rc<Link>, stream: Stream) {
     loop {
         let pieces = link.next_pieces().await;
         link.sent.set(core.now());
-        if let Err(error) = stream.send(pieces).await {
+        link.sending.set(true);
+        let sent = stream.send(pieces).await;
+        link.sending.set(false);
+        if let Err(error) = sent {
             return core.close_link(&link, LinkEnd::Broken(error));
         }
         core.room_made.set(true);

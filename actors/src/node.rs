@@ -270,12 +270,18 @@ impl NodeBuilder {
             threads.push(thread);
             steps.push(ours);
         }
-        let bells = collect(&steps, |step| step.ringing.recv())?;
+        let bells = match collect(&steps, |step| step.ringing.recv()) {
+            Ok(bells) => bells,
+            Err(error) => return Err(give_up(steps, threads, error)),
+        };
         for step in &steps {
             // A worker that has a ring waits for this, and for the next one.
             let _ = step.bells.send(bells.clone());
         }
-        let reports = collect(&steps, |step| step.bound.recv())?;
+        let reports = match collect(&steps, |step| step.bound.recv()) {
+            Ok(reports) => reports,
+            Err(error) => return Err(give_up(steps, threads, error)),
+        };
         let shared = Arc::new(self.share(&reports, entries));
         let endpoints: Vec<String> = reports[0].endpoints.iter().map(Endpoint::to_string).collect();
         let advertise = if self.advertise.is_empty() { endpoints.clone() } else { self.advertise };
@@ -414,6 +420,16 @@ impl Steps {
         let ours = Steps { ringing: ringing_to, bells, bound: bound_to, start };
         (ours, WorkerSteps { ringing, bells: bells_to, bound, start: start_to })
     }
+}
+
+/// Ends what has been started of a node that cannot start.
+fn give_up(steps: Vec<Steps>, threads: Vec<JoinHandle<()>>, error: NodeError) -> NodeError {
+    drop(steps);
+    for thread in threads {
+        // Its panic, if there was one, has been reported; the first error says why.
+        let _ = thread.join();
+    }
+    error
 }
 
 /// Waits for all workers; the first error wins, and the workers end by themselves.

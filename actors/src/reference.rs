@@ -205,7 +205,8 @@ impl<P> fmt::Debug for ActorRef<P> {
 }
 
 // In a message a reference is its address: what protocol it has is said by the message's own type.
-annulus_codec::layout_of!(impl<P> for ActorRef<P> as Address);
+// The promise holds: `resolve` below is that of the address.
+annulus_codec::layout_of!(unsafe impl<P> for ActorRef<P> as Address);
 
 impl<P> Archive for ActorRef<P> {
     type Archived = ArchivedAddress;

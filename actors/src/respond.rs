@@ -36,9 +36,12 @@ impl ReplyTo {
 impl Drop for ReplyTo {
     fn drop(&mut self) {
         if self.open {
-            // A handler that panics takes its actor with it.
-            let failure = if std::thread::panicking() { Failure::Dead } else { Failure::NoReply };
-            Core::with(|core| core.send_failure(self.origin, self.correlation, failure));
+            Core::with(|core| {
+                // An actor that ends takes with it what it owes.
+                let ended = std::thread::panicking() || core.burying.get();
+                let failure = if ended { Failure::Dead } else { Failure::NoReply };
+                core.send_failure(self.origin, self.correlation, failure);
+            });
         }
     }
 }

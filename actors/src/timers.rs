@@ -212,13 +212,16 @@ impl Core {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerHandle {
     pub(crate) key: AlarmKey,
+    /// The worker whose timer it is.
+    pub(crate) worker: usize,
 }
 
 impl TimerHandle {
     /// Cancels the timer: its message is not handled any more, even if it is in the mailbox already.
     /// Returns whether there was anything left to cancel.
     pub fn cancel(self) -> bool {
-        Core::try_with(|core| core.cancel_alarm(self.key)).unwrap_or(false)
+        Core::try_with(|core| core.worker() == self.worker && core.cancel_alarm(self.key))
+            .unwrap_or(false)
     }
 }
 

@@ -63,7 +63,6 @@ impl Worker {
         busy |= core.run_steps();
         core.expire_timers();
         core.announce_room();
-        core.flush_links();
         busy |= core.run_steps();
         core.flush_lanes();
         if busy {
@@ -82,7 +81,14 @@ impl Worker {
             any = true;
             match command {
                 Command::Wake(target) => self.core.push_ready(target),
-                Command::Run(job) => job(&self.core),
+                Command::Run(job) => {
+                    // The job is a user's: `spawn_with` makes an actor in it.
+                    let ran = catch_unwind(AssertUnwindSafe(|| job(&self.core)));
+                    if let Err(panic) = ran {
+                        let panic = panic_text(&panic);
+                        tracing::error!(target: "annulus", panic, "a job for a worker panicked");
+                    }
+                }
             }
         }
         any
@@ -117,6 +123,7 @@ impl Core {
             && self.inbound.borrow().is_empty()
             && self.lanes.is_flushed()
             && !self.owes_room()
+            && !self.links.any_dirty()
             && !self.ended.get()
     }
 
@@ -135,7 +142,8 @@ impl Core {
             match next {
                 Some(Runnable::Actor { index, generation }) => self.resume_actor(index, generation),
                 Some(Runnable::Task(key)) => self.run_task(key),
-                None if !had_parcel => return step > 0,
+                // Out of work: the writers of links get what has gathered meanwhile.
+                None if !had_parcel && !self.flush_links() => return step > 0,
                 None => {}
             }
         }

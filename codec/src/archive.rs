@@ -75,6 +75,8 @@ pub enum WriteError {
     },
     /// The message's own serialisation failed.
     Unserializable,
+    /// More actors wait for one another than the extensions can say.
+    ChainTooLong,
 }
 
 /// Why a payload cannot be read as a message.
@@ -135,6 +137,9 @@ impl Positional for PayloadWriter<'_> {
 impl Writer<Failure> for PayloadWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let end = self.at + bytes.len();
         let before = match self.filled {
             None => 0,
@@ -175,6 +180,10 @@ pub(crate) fn write_frame<M: Archivable>(
 ) -> Result<usize, WriteError> {
     const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
     header.message = M::ID;
+    header.set_foreign(false);
+    if extensions.is_too_long() {
+        return Err(WriteError::ChainTooLong);
+    }
     let extension_len = if extensions.is_empty() { 0 } else { extensions.encoded_len() };
     header.extension_len = extension_len as u16;
     let payload_start = HEADER_LEN + extension_len;
@@ -232,7 +241,7 @@ fn serialize<'a, T: Serialize<ArchiveSerializer<'a>>>(
 pub fn chunk_to_fill(pool: &ChunkPool, len: usize) -> Result<ChunkWriter, PoolExhausted> {
     /// For the padding, and for the parts of the message besides the bytes.
     const BESIDES: usize = 512;
-    pool.acquire_sized(len + BESIDES)
+    pool.acquire_sized(len.saturating_add(BESIDES))
 }
 
 /// Makes a message around the bytes that a chunk has been filled with. `make` gets them as [`Bytes`]
@@ -240,11 +249,16 @@ pub fn chunk_to_fill(pool: &ChunkPool, len: usize) -> Result<ChunkWriter, PoolEx
 ///
 /// # Errors
 /// If the bytes are not the first thing that the message archives, or the rest does not fit.
+///
+/// # Panics
+/// If some of the chunk's bytes have been taken before.
 pub fn finish<M: Archivable>(
     mut chunk: ChunkWriter,
     arena: &mut Arena,
     make: impl FnOnce(Bytes) -> M,
 ) -> Result<Archived<M>, WriteError> {
+    const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
+    assert!(chunk.untaken() == chunk.len(), "the message starts where the chunk does");
     let filled = chunk.take_committed();
     let message = make(Bytes::from(filled.clone()));
     let mut needed = 0;

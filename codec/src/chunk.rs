@@ -29,11 +29,14 @@ pub const CHUNK_ALIGN: usize = 64;
 /// The capacity of a pooled chunk, in bytes, unless the pool is told otherwise.
 pub const DEFAULT_CHUNK_SIZE: usize = 64 * 1024;
 
+/// The largest chunk, in bytes. Positions in a chunk fit into 32 bits.
+pub const MAX_CHUNK: usize = 1 << 30;
+
 /// What precedes the bytes of a chunk, in the same allocation.
 #[repr(C, align(64))]
 struct Head {
     /// Writers and leases that own a share of the chunk.
-    owners: Cell<u32>,
+    owners: Cell<u64>,
     /// Bytes that follow the head.
     capacity: usize,
     /// The pool to go back to; `None` while the chunk is sealed, so that no `Rc` crosses threads.
@@ -42,7 +45,7 @@ struct Head {
 
 const _: () = assert!(size_of::<Head>() == CHUNK_ALIGN);
 
-/// Memory for a chunk was refused: the pool's limit is reached.
+/// Memory for a chunk was refused: the pool's limit is reached, or it was more than [`MAX_CHUNK`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolExhausted {
     /// Bytes that the pool may hand out at the same time.
@@ -78,7 +81,9 @@ impl ChunkPool {
     /// # Panics
     /// If `chunk_size` is not a multiple of [`CHUNK_ALIGN`] or is larger than 1 GiB.
     pub fn new(chunk_size: usize, free_max: usize, limit: usize) -> Self {
-        assert!(chunk_size.is_multiple_of(CHUNK_ALIGN) && chunk_size > 0 && chunk_size <= 1 << 30);
+        assert!(
+            chunk_size.is_multiple_of(CHUNK_ALIGN) && chunk_size > 0 && chunk_size <= MAX_CHUNK
+        );
         ChunkPool(Rc::new(Store {
             free: RefCell::new(Vec::with_capacity(free_max)),
             chunk_size,
@@ -117,9 +122,13 @@ impl ChunkPool {
     /// # Errors
     /// If the limit is reached.
     pub fn acquire_sized(&self, capacity: usize) -> Result<ChunkWriter, PoolExhausted> {
+        let exhausted = PoolExhausted { limit: self.0.limit };
+        if capacity > MAX_CHUNK {
+            return Err(exhausted);
+        }
         let capacity = capacity.max(self.0.chunk_size).next_multiple_of(CHUNK_ALIGN);
         if self.0.lent.get().saturating_add(capacity) > self.0.limit {
-            return Err(PoolExhausted { limit: self.0.limit });
+            return Err(exhausted);
         }
         let pooled =
             if capacity == self.0.chunk_size { self.0.free.borrow_mut().pop() } else { None };

@@ -73,6 +73,11 @@ impl Extensions {
         self.remaining.is_none() && self.chain.is_empty() && self.origin.is_none()
     }
 
+    /// Whether there is more than a frame may carry: a chain of more than [`MAX_CHAIN`] actors.
+    pub fn is_too_long(&self) -> bool {
+        self.chain.len() > MAX_CHAIN
+    }
+
     /// Bytes on the wire.
     pub fn encoded_len(&self) -> usize {
         let chain = if self.chain.is_empty() { 0 } else { (1 + self.chain.len()) * FRAME_ALIGN };

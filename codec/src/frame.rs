@@ -324,7 +324,8 @@ impl Frame {
         self.body.bytes_held()
     }
 
-    /// The same message on its way to somewhere else, with new fixed parts and no extensions.
+    /// The same message on its way to somewhere else, with new fixed parts and no extensions. What was
+    /// no message does not become one: it is foreign from then on, and found to be invalid.
     pub fn readdressed(self, header: Header) -> Frame {
         let Header { payload_len, message, .. } = self.header;
         let body = if self.header.extension_len == 0 {
@@ -334,7 +335,7 @@ impl Frame {
             self.body.slice(start, self.body.len() - start)
         };
         let mut header = Header { payload_len, message, extension_len: 0, ..header };
-        header.set_foreign(self.header.is_foreign());
+        header.set_foreign(self.header.is_foreign() || !self.header.kind.carries_message());
         Frame { header, body }
     }
 

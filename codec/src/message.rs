@@ -186,12 +186,15 @@ unsafe impl<T: ?Sized> Layout for std::marker::PhantomData<T> {
 }
 
 /// Gives a type that is archived exactly as another one the layout of that one.
+///
+/// The `unsafe` is a promise of who writes it: that `Archive::resolve` of the type does what that of
+/// the model does.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! layout_of {
-    (impl<$parameter:ident> for $type:ty as $model:ty) => {
-        // SAFETY: the type's archive is the model's archive, as the user of this macro has made sure;
-        // the compiler checks that the two archived types are one.
+    (unsafe impl<$parameter:ident> for $type:ty as $model:ty) => {
+        // SAFETY: the type's archive is the model's archive, as the user of this macro promises; the
+        // compiler checks that the two archived types are one.
         unsafe impl<$parameter> $crate::message::Layout for $type
         where
             $type: $crate::rkyv::Archive<Archived = $crate::rkyv::Archived<$model>>,

@@ -10,7 +10,7 @@ use rkyv::ser::allocator::Arena;
 
 use crate::{
     archive::{Archivable, WriteError, write_frame},
-    chunk::{ChunkPool, ChunkWriter, Lease, PoolExhausted, SealedChunk},
+    chunk::{ChunkPool, ChunkWriter, Lease, MAX_CHUNK, PoolExhausted, SealedChunk},
     extension::Extensions,
     frame::{FRAME_ALIGN, Frame, FrameReader, HEADER_LEN, Header},
     passing::Envelope,
@@ -54,6 +54,8 @@ pub enum PushError {
     Unserializable,
     /// The message passes by value and cannot go to another node.
     LocalOnly,
+    /// More actors wait for one another than a frame can say.
+    ChainTooLong,
 }
 
 impl fmt::Display for PushError {
@@ -63,6 +65,7 @@ impl fmt::Display for PushError {
             PushError::TooLarge { max } => write!(f, "the message is larger than {max} bytes"),
             PushError::NoMemory(error) => error.fmt(f),
             PushError::Unserializable => write!(f, "the message cannot be serialised"),
+            PushError::ChainTooLong => write!(f, "too many actors wait for one another"),
             PushError::LocalOnly => write!(f, "a local message cannot go to another node"),
         }
     }
@@ -152,9 +155,10 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox.
     pub fn new(destination: Destination, limits: OutboxLimits, pool: ChunkPool) -> Self {
+        let max_payload = limits.max_payload.min(MAX_CHUNK / 2);
         Outbox {
             destination,
-            limits,
+            limits: OutboxLimits { max_payload, ..limits },
             pool,
             arena: Arena::new(),
             queue: VecDeque::new(),
@@ -216,7 +220,12 @@ impl Outbox {
                     return Ok(());
                 }
                 Err(WriteError::NoRoom { needed: more }) => {
-                    needed = more.max(fresh.capacity() + 1).next_multiple_of(4096);
+                    // Twice as much each time, so that a message of many small parts costs few tries;
+                    // a little above the largest frame, the writer says `TooLarge`.
+                    needed = more
+                        .max(fresh.capacity().saturating_mul(2))
+                        .min(max_payload.saturating_mul(2) + 4096)
+                        .max(more);
                 }
                 Err(error) => return Err(final_error(error)),
             }
@@ -274,9 +283,13 @@ impl Outbox {
     ///
     /// # Errors
     /// If there is no memory for it.
+    ///
+    /// # Panics
+    /// If it is the header of a message.
     pub fn push_header(&mut self, header: Header) -> Result<(), PushError> {
-        debug_assert!(!header.kind.carries_message());
-        let header = Header { payload_len: 0, extension_len: 0, ..header };
+        assert!(!header.kind.carries_message(), "a message has a payload");
+        let mut header = Header { payload_len: 0, extension_len: 0, ..header };
+        header.set_foreign(false);
         self.append(&[&header.to_bytes()])
     }
 
@@ -299,6 +312,10 @@ impl Outbox {
         frame: &Frame,
         extensions: &Extensions,
     ) -> Result<(), PushError> {
+        assert!(self.destination != Destination::Node, "frames are relayed within a node");
+        if extensions.is_too_long() {
+            return Err(PushError::ChainTooLong);
+        }
         let mut header = *frame.header();
         header.set_foreign(!frame.trusted());
         header.extension_len = extensions.encoded_len() as u16;
@@ -312,7 +329,7 @@ impl Outbox {
     /// taken out of it.
     #[inline]
     pub fn pop(&mut self) -> Option<Parcel> {
-        debug_assert!(self.destination == Destination::Here);
+        assert!(self.destination == Destination::Here, "these frames are for somebody else");
         Some(match self.pop_waiting()? {
             Waiting::Bytes(bytes) => Parcel::Frames(FrameReader::own(bytes)),
             Waiting::Single(envelope) => Parcel::Single(envelope),
@@ -321,7 +338,7 @@ impl Outbox {
 
     /// The next bytes of the stream to another node.
     pub fn pop_bytes(&mut self) -> Option<Lease> {
-        debug_assert!(self.destination == Destination::Node);
+        assert!(self.destination == Destination::Node, "these frames stay on this node");
         match self.pop_waiting()? {
             Waiting::Bytes(bytes) => Some(bytes),
             Waiting::Single(_) => unreachable!("an outbox to a node queues bytes only"),
@@ -351,7 +368,7 @@ impl Outbox {
 
     /// The oldest parcel, in the form that may cross to another worker. The open chunk goes with it.
     pub fn pop_crossing(&mut self) -> Option<Crossing> {
-        debug_assert!(self.destination == Destination::Worker);
+        assert!(self.destination == Destination::Worker, "these frames are not for a worker");
         if self.queue.is_empty() {
             self.retire_open();
         }
@@ -464,6 +481,7 @@ fn sole(lease: Lease) -> SealedChunk {
 fn final_error(error: WriteError) -> PushError {
     match error {
         WriteError::TooLarge { max } => PushError::TooLarge { max },
+        WriteError::ChainTooLong => PushError::ChainTooLong,
         WriteError::Unserializable | WriteError::NoRoom { .. } => PushError::Unserializable,
     }
 }

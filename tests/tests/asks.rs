@@ -124,24 +124,20 @@ fn p08_outcome_overloaded() {
     }
 }
 
+/// The asker is dropped with its node; if it still hears something, then that.
 #[test]
-fn p08_outcome_cancelled() {
+fn p08_an_ask_that_ends_with_its_own_node_ends_cancelled_or_unheard() {
     for worker in 0..2 {
         let node = Node::builder("ann").workers(2).start().unwrap();
-        let actor = node.spawn_on(worker, Worker::default()).unwrap();
-        let outcomes = Shared::default();
-        let noted = outcomes.clone();
-        let asker = std::thread::spawn({
-            let noted = noted.clone();
-            let asking = node.spawn_on(0, Asker { to: actor, noted }).unwrap();
-            let told = node.run(async move || asking.tell(Ping).is_ok());
-            assert_eq!(told, Ok(true));
-            move || drop(node)
-        });
-        asker.join().unwrap();
-        let outcomes: Vec<Result<(), AskError>> = outcomes.all();
-        // The asker was dropped with the node, or heard of its end.
-        assert!(outcomes.is_empty() || outcomes == [Err(AskError::Cancelled)]);
+        let to = node.spawn_on(worker, Worker::default()).unwrap();
+        let noted = Shared::default();
+        let asker = node.spawn_on(0, Asker { to, noted: noted.clone() }).unwrap();
+        let asked = node.run(async move || asker.ask(Ping).await.is_ok());
+        assert_eq!(asked, Ok(true));
+        eventually("the ask is open", || total(&node, |stats| stats.asks_open as u64) == 1);
+        ends("the node", move || drop(node));
+        let outcomes: Vec<Result<(), AskError>> = noted.all();
+        assert!(outcomes.is_empty() || outcomes == [Err(AskError::Cancelled)], "{outcomes:?}");
     }
 }
 

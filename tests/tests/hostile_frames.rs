@@ -141,7 +141,7 @@ impl Scene {
         assert_eq!(peer.next_answer().0.kind, Kind::Reply, "{name}");
     }
 
-    fn is_unharmed(self) {
+    fn end_unharmed(self) {
         self.serves_bob();
         comes_to_rest(&self.ann, self.memory);
         self.bob.shutdown(PATIENCE).unwrap();
@@ -192,7 +192,7 @@ fn p16_a_malformed_frame_closes_its_link_and_no_other() {
         scene.ends_the_link(name, &bytes, says);
         scene.serves_bob();
     }
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn p16_an_ask_chain_that_is_too_long_closes_the_link() {
     chain[2..4].copy_from_slice(&(16 * 34_u16).to_le_bytes());
     let bytes = frame(scene.ask(Number::ID), &chain, &9_u64.to_le_bytes());
     scene.ends_the_link("chain", &bytes, "ask chain of 33 actors");
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn p16_a_connection_that_ends_within_a_frame_is_only_closed() {
         scene.mark.wait_for(&["a link was lost", &format!("cut-{end}")]);
     }
     assert!(!scene.done.all().contains(&"parcel".into()));
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn p16_p19_a_message_that_makes_no_sense_is_an_error_to_its_asker_and_the_link_l
         nowhere.slot = Slot::new(workers - 1, 0x00ff_ffff);
         scene.fails_with("nowhere", &frame(nowhere, &[], &9_u64.to_le_bytes()), DEAD);
         assert!(total(&scene.ann, |stats| stats.dead_letters) >= 9);
-        scene.is_unharmed();
+        scene.end_unharmed();
     }
 }
 
@@ -261,7 +261,7 @@ fn p08_an_ask_to_a_worker_that_does_not_exist_ends() {
     let mut nowhere = scene.ask(Number::ID);
     nowhere.slot = Slot::new(200, 1);
     scene.fails_with("worker-200", &frame(nowhere, &[], &9_u64.to_le_bytes()), DEAD);
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn p19_the_nodes_own_actors_take_no_orders_from_peers() {
         let order = frame(order, &[], &[0x11; 64]);
         scene.fails_with(&format!("order-{at}"), &order, INVALID);
     }
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn p16_answers_nobody_waits_for_and_endless_deadlines_do_no_harm() {
     let origin = [3, 0, 16, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     peer.send(&frame(scene.ask(Number::ID), &origin, &9_u64.to_le_bytes()));
     assert_eq!(peer.next_answer().0.kind, Kind::Reply);
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -323,5 +323,5 @@ fn p16_frames_that_arrive_byte_by_byte_are_whole() {
         peer.send(&[byte]);
     }
     assert_eq!(peer.next_answer().0.kind, Kind::Reply);
-    scene.is_unharmed();
+    scene.end_unharmed();
 }

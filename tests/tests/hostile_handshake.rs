@@ -43,7 +43,7 @@ impl Scene {
         RawPeer::connect(&self.ann.endpoints()[0])
     }
 
-    fn is_unharmed(self) {
+    fn end_unharmed(self) {
         let bob = Node::builder("bob").secret("open sesame");
         let bob = bob.join(&self.ann.endpoints()[0]).start().unwrap();
         bob.wait_for("ann", PATIENCE).unwrap();
@@ -71,7 +71,7 @@ fn p16_garbage_is_closed_and_the_log_says_why() {
         peer.is_closed();
         mark.wait_for(&[CLOSED, "does not speak annulus"]);
     }
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn p20_another_version_is_closed_and_the_log_says_which() {
     peer.send(&greeting);
     peer.is_closed();
     scene.mark.wait_for(&[CLOSED, "versions 7 to 9"]);
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn p19_a_peer_without_the_secret_is_closed_before_its_hello_is_read() {
     assert!(!scene.mark.since().contains("eve"));
     let sessions = scene.ann.wait_for("eve", Duration::from_millis(1));
     assert_eq!(sessions, Err(AskError::Timeout));
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn p19_a_node_of_another_cluster_or_with_a_name_that_is_taken_is_refused() {
     let mut second = hello("peggy");
     second.link = 1;
     refused(second, Refusal::Duplicate, &["peggy"]);
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn p16_a_hello_that_claims_too_much_or_makes_no_sense_is_closed() {
         peer.is_closed();
         mark.wait_for(&[CLOSED, says]);
     }
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 /// How long a handshake may take in the tests below.
@@ -159,7 +159,7 @@ fn p16_a_peer_that_says_nothing_or_too_little_is_closed_after_a_while() {
         peer.is_closed();
         mark.wait_for(&[CLOSED, "took too long"]);
     }
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn p16_more_silent_peers_than_handshakes_are_closed_at_once_and_honest_ones_get_
     for stranger in &mut strangers {
         stranger.is_closed();
     }
-    scene.is_unharmed();
+    scene.end_unharmed();
 }
 
 /// A peer that opens a session, and never its other links, keeps nobody out for long.
@@ -187,5 +187,5 @@ fn p16_a_session_that_is_never_complete_ends() {
     peer.shake_hands(b"open sesame", half).unwrap();
     peer.is_closed();
     scene.mark.wait_for(&["eve", "nothing was heard"]);
-    scene.is_unharmed();
+    scene.end_unharmed();
 }

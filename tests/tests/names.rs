@@ -1,5 +1,6 @@
 //! Names: actors are found by them from other nodes, and each is held by one actor at a time.
 #![allow(missing_docs, reason = "tests are named after what they show")]
+#![allow(clippy::disallowed_methods, reason = "tests look from the outside")]
 
 use annulus::{Limits, LookupError, Name, RegisterError, StopMode, prelude::*};
 use annulus_tests::{Over, PATIENCE, Pair, ends, messages::*};

@@ -64,8 +64,8 @@ pub use self::{
 };
 use crate::{
     driver::{
-        Abandoned, Descriptor, Detached, Doorbell, Driver, DriverCounters, DriverError, Mono, Operation,
-        OperationError, OperationKey, Output, Wait,
+        Abandoned, Descriptor, Detached, Doorbell, Driver, DriverCounters, DriverError, Mono,
+        Operation, OperationError, OperationKey, Output, Wait,
     },
     endpoint::Endpoint,
 };

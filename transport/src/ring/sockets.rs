@@ -131,8 +131,7 @@ pub(super) fn peer_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
     name_of(socket, libc::getpeername)
 }
 
-type NameCall =
-    unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;
+type NameCall = unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> c_int;
 
 fn name_of(socket: &OwnedFd, call: NameCall) -> io::Result<SocketAddr> {
     let mut address = Address::empty();
