@@ -121,7 +121,11 @@ impl Core {
         cell: &Rc<ActorCell>,
         delivery: Delivery,
         section: Option<Section>,
+        promised: bool,
     ) {
+        if promised {
+            cell.keep_promise();
+        }
         if cell.is_closed() {
             return self.refuse_dead(delivery);
         }
@@ -130,11 +134,25 @@ impl Core {
             cell.hand(delivery);
             return self.poll_actor(cell);
         }
+        if promised {
+            return cell.enqueue_always(delivery);
+        }
         if let Err(delivery) = cell.enqueue(delivery) {
             self.dead_letters.overflowed(cell.address, delivery.envelope.header().message);
             if let Some(reply_to) = delivery.reply_to {
                 reply_to.fail(Failure::Overloaded);
             }
+        }
+    }
+
+    /// Gives an actor the message of one of its timers. The mailbox's limits do not hold for these:
+    /// each timer has one message in it at most.
+    pub(crate) fn deliver_alarm(self: &Rc<Self>, cell: &Rc<ActorCell>, delivery: Delivery) {
+        if cell.phase.get() == Phase::Idle && !cell.is_closed() {
+            cell.hand(delivery);
+            self.poll_actor(cell);
+        } else if !cell.is_closed() {
+            cell.enqueue_always(delivery);
         }
     }
 
@@ -300,6 +318,7 @@ async fn live<A: Actor>(mut actor: A, mut context: Context<A>) -> Exit {
             Signal::Stop => break,
         }
     }
+    context.close_turns();
     actor.stopped(&mut context).await;
     Exit::Stopped
 }

@@ -181,7 +181,7 @@ impl Core {
             return Err(error.into());
         }
         let patience = extensions.remaining.unwrap_or(self.limits().ask_timeout);
-        let deadline = self.now().after(patience);
+        let deadline = self.io.now().after(patience);
         let timer = self.insert_timer(deadline, TimerEvent::Ask(key));
         self.asks.with(key, |ask| ask.timer = Some(timer));
         Ok(key)

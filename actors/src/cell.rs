@@ -63,6 +63,10 @@ pub(crate) struct ActorCell {
     handed: Cell<Option<Delivery>>,
     mailbox: RefCell<VecDeque<Delivery>>,
     mailbox_bytes: Cell<usize>,
+    /// Messages from this worker that are on their way to the mailbox.
+    promised: Cell<usize>,
+    /// Whether no section runs any more.
+    pub(crate) closed_to_turns: Cell<bool>,
     /// Sections that its tasks asked for and that have not run.
     turns: Cell<u32>,
     budget: Cell<u32>,
@@ -88,6 +92,8 @@ impl ActorCell {
             handed: Cell::new(None),
             mailbox: RefCell::new(VecDeque::new()),
             mailbox_bytes: Cell::new(0),
+            promised: Cell::new(0),
+            closed_to_turns: Cell::new(false),
             turns: Cell::new(0),
             budget: Cell::new(0),
             section: RefCell::default(),
@@ -99,10 +105,25 @@ impl ActorCell {
         }
     }
 
-    /// Whether one more message would be taken.
-    pub(crate) fn has_room(&self) -> bool {
-        self.mailbox.borrow().len() < self.limits.messages
+    /// Whether one more message would be taken, besides `promised` that are on their way.
+    fn has_room_besides(&self, promised: usize) -> bool {
+        self.mailbox.borrow().len() + promised < self.limits.messages
             && self.mailbox_bytes.get() < self.limits.bytes
+    }
+
+    /// Whether one more message from this worker would be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.has_room_besides(self.promised.get())
+    }
+
+    /// A message from this worker is on its way: its place is kept.
+    pub(crate) fn promise(&self) {
+        self.promised.set(self.promised.get() + 1);
+    }
+
+    /// A message from this worker has arrived.
+    pub(crate) fn keep_promise(&self) {
+        self.promised.set(self.promised.get().saturating_sub(1));
     }
 
     /// Whether new messages are refused for good.
@@ -121,12 +142,16 @@ impl ActorCell {
     /// # Errors
     /// It comes back if the mailbox is full.
     pub(crate) fn enqueue(&self, delivery: Delivery) -> Result<(), Delivery> {
-        if !self.has_room() {
+        if !self.has_room_besides(0) {
             return Err(delivery);
         }
+        self.enqueue_always(delivery);
+        Ok(())
+    }
+
+    pub(crate) fn enqueue_always(&self, delivery: Delivery) {
         self.mailbox_bytes.set(self.mailbox_bytes.get() + delivery.envelope.payload_len());
         self.mailbox.borrow_mut().push_back(delivery);
-        Ok(())
     }
 
     /// Orders the actor to end. A later order only counts if it is more urgent.

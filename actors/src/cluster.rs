@@ -10,6 +10,7 @@
 //! join an endpoint always does.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     future::Future,
     net::SocketAddr,
@@ -24,7 +25,7 @@ use annulus_codec::{
 };
 use annulus_macros::{message, wire};
 use annulus_transport::{
-    driver::OperationError,
+    driver::{Mono, OperationError},
     endpoint::Endpoint,
     stream::{Listener, Stream},
 };
@@ -44,6 +45,9 @@ use crate::{
 /// The cluster actor's index and generation on worker 0: it is the second actor there.
 const INDEX: usize = 1;
 const GENERATION: u32 = 2;
+
+/// How many endpoints of a node others look at.
+const ENDPOINTS_MAX: usize = 8;
 
 pub(crate) type Protocol = (Members, LinkLost, WaitForPeer, Quiet);
 
@@ -84,6 +88,8 @@ pub(crate) struct LinkLost {
 #[message(local, reply = Connected, crate = crate)]
 pub(crate) struct WaitForPeer {
     pub(crate) name: String,
+    /// How long the asker waits.
+    pub(crate) patience: Duration,
 }
 
 /// The node is connected; this is its incarnation.
@@ -104,7 +110,7 @@ pub(crate) fn report_link_lost(
     end: LinkEnd,
 ) {
     let lost = LinkLost { peer, name: name.into(), session, index, end };
-    if let Err(error) = here(core).tell(lost) {
+    if let Err(error) = core.tell_system(here(core), lost) {
         tracing::error!(target: "annulus", %error, "the end of a link cannot be reported");
     }
 }
@@ -139,6 +145,8 @@ impl Session {
 struct Target {
     /// Whether a task is at it.
     dialing: bool,
+    /// Whether its connection stands and the handshake is under way.
+    shaking: bool,
     /// The node that answered there.
     node: Option<NodeId>,
 }
@@ -151,7 +159,8 @@ pub(crate) struct Cluster {
     sessions: BTreeMap<NodeId, Session>,
     last_session: u64,
     handshakes: usize,
-    waiting: Vec<(String, Responder<Connected>)>,
+    /// Who waits for which node, and until when.
+    waiting: Vec<(String, Mono, Responder<Connected>)>,
     quiet: bool,
 }
 
@@ -206,7 +215,7 @@ impl Cluster {
             return session.map(|session| session.number).ok_or(Refusal::Duplicate);
         }
         // If both nodes dial each other, the connection of the one with the lower number stays.
-        let dialing = self.targets.values().any(|t| t.dialing && t.node == Some(id))
+        let dialing = self.targets.values().any(|t| t.shaking && t.node == Some(id))
             || hello.endpoints.iter().any(|endpoint| self.is_dialing(endpoint));
         if dialing && core.shared.id < id {
             return Err(Refusal::Duplicate);
@@ -215,10 +224,8 @@ impl Cluster {
     }
 
     fn is_dialing(&self, endpoint: &str) -> bool {
-        let Ok(endpoint) = endpoint.parse::<Endpoint>() else {
-            return false;
-        };
-        self.targets.get(&endpoint).is_some_and(|target| target.dialing)
+        let target = Endpoint::parse_numeric(endpoint).and_then(|at| self.targets.get(&at));
+        target.is_some_and(|target| target.shaking)
     }
 
     fn check_name(&self, id: NodeId, hello: &Hello, max: usize) -> Result<(), Refusal> {
@@ -290,16 +297,19 @@ impl Cluster {
             datagram_token: hello.datagram_token,
             rest,
         };
-        session.attached.insert(link);
-        let up = session.is_up();
         let id = session.peer.node;
         let worker = link as usize % core.shared.entries.len();
-        if let Err(error) = steward::of_worker(core, worker).tell(Attach { stream, setup }) {
+        let attach = Attach { stream, setup };
+        if let Err(error) = core.tell_system(steward::of_worker(core, worker), attach) {
             tracing::error!(target: "annulus", %error, "a link cannot be given to its worker");
             return false;
         }
-        if up {
-            self.session_is_up(id);
+        let session = self.sessions.get_mut(&id).filter(|session| session.number == number);
+        if let Some(session) = session {
+            session.attached.insert(link);
+            if session.is_up() {
+                self.session_is_up(id);
+            }
         }
         true
     }
@@ -310,12 +320,12 @@ impl Cluster {
         };
         let (name, peer) = (session.hello.node.clone(), session.peer);
         tracing::info!(target: "annulus", node = name, links = session.links, "connected");
-        let (here, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(n, _)| *n == name);
-        self.waiting = waiting;
-        let here: Vec<(String, Responder<Connected>)> = here;
-        for (_, responder) in here {
-            responder.reply(Connected(peer.incarnation));
+        for (wanted, until, responder) in std::mem::take(&mut self.waiting) {
+            if wanted == name {
+                responder.reply(Connected(peer.incarnation));
+            } else {
+                self.waiting.push((wanted, until, responder));
+            }
         }
         // Everybody hears of the new node, and the new node of everybody.
         let new = Members { members: vec![member(&session.hello)] };
@@ -328,6 +338,14 @@ impl Cluster {
         tell_members(peer, known);
     }
 
+    /// Ends a session that has not all of its links.
+    fn end_unless_up(&mut self, core: &Rc<Core>, number: u64) {
+        let session = self.sessions.values().find(|session| session.number == number);
+        if let Some(session) = session.filter(|session| !session.is_up()) {
+            self.end_session(core, session.peer.node, "not all links came up");
+        }
+    }
+
     /// Ends a session on all workers.
     fn end_session(&mut self, core: &Rc<Core>, id: NodeId, why: &str) {
         let Some(session) = self.sessions.remove(&id) else {
@@ -336,7 +354,7 @@ impl Cluster {
         tracing::warn!(target: "annulus", node = session.hello.node, why, "disconnected");
         for worker in 0..core.shared.entries.len() {
             let order = DropPeer { peer: session.peer, session: session.number };
-            if let Err(error) = steward::of_worker(core, worker).tell(order) {
+            if let Err(error) = core.tell_system(steward::of_worker(core, worker), order) {
                 tracing::error!(target: "annulus", %error, "a link cannot be dropped");
             }
         }
@@ -424,8 +442,8 @@ impl Handler<Members> for Cluster {
             if !ours || self.sessions.contains_key(&id) {
                 continue;
             }
-            let endpoints = member.endpoints.iter().filter_map(|text| text.parse().ok());
-            let Some(endpoint) = endpoints.into_iter().next() else {
+            let mut endpoints = member.endpoints.iter().take(ENDPOINTS_MAX);
+            let Some(endpoint) = endpoints.find_map(|text| Endpoint::parse_numeric(text)) else {
                 continue;
             };
             if self.targets.len() < context.core().limits().peers {
@@ -461,8 +479,12 @@ impl Respond<WaitForPeer> for Cluster {
             return Connected(session.peer.incarnation).into();
         }
         let (later, responder): (Later, _) = context.defer(&wait);
+        let now = context.now();
+        // Those who have given up hear no answer.
+        self.waiting.retain(|(_, until, _)| *until > now);
         if self.waiting.len() < context.core().limits().names {
-            self.waiting.push((wait.into_inner().name, responder));
+            let WaitForPeer { name, patience } = wait.into_inner();
+            self.waiting.push((name, now.after(patience), responder));
         }
         later.into()
     }
@@ -508,23 +530,43 @@ async fn accept(core: Rc<Core>, cluster: Access<Cluster>, mut listener: Listener
 
 /// Takes one accepted connection through its handshake.
 async fn greet(core: Rc<Core>, cluster: Access<Cluster>, stream: Stream) {
-    let outcome = timeout(core.limits().handshake, welcome(&core, &cluster, stream)).await;
+    let opened = Cell::new(None);
+    let welcome = welcome(&core, &cluster, stream, &opened);
+    let outcome = timeout(core.limits().handshake, welcome).await;
     let error = match outcome {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error),
         Err(_) => Some(GreetError::TooSlow),
     };
+    let failed = error.is_some();
     if let Some(error) = error {
         tracing::warn!(target: "annulus", %error, "a connection was closed in its handshake");
     }
     // The actor is there: it owns this task.
-    let _ = cluster.with(|cluster, _| cluster.handshakes -= 1).await;
+    let failed = opened.get().filter(|_| failed);
+    let _ = cluster
+        .with(move |cluster, context| {
+            cluster.handshakes -= 1;
+            if let Some(session) = failed {
+                cluster.end_unless_up(&context.core().clone(), session);
+            }
+        })
+        .await;
+    // A session whose other links never come is no session.
+    if let Some(session) = opened.get().filter(|_| failed.is_none()) {
+        sleep(core.limits().handshake * 2).await;
+        let end = move |cluster: &mut Cluster, context: &mut Context<Cluster>| {
+            cluster.end_unless_up(&context.core().clone(), session);
+        };
+        let _ = cluster.with(end).await;
+    }
 }
 
 async fn welcome(
     core: &Rc<Core>,
     cluster: &Access<Cluster>,
     stream: Stream,
+    opened: &Cell<Option<u64>>,
 ) -> Result<(), GreetError> {
     let mut handshake = Handshake::accept(&core.shared.secret, nonce(core));
     let mut hello = match converse(&mut handshake, &stream).await? {
@@ -544,6 +586,7 @@ async fn welcome(
         .map_err(|_| GreetError::Ending)?;
     match verdict {
         Ok((session, own)) => {
+            opened.set(Some(session));
             stream.send_bytes(handshake.admit(&own)).await?;
             let rest = handshake.into_rest();
             let attached = cluster.with(move |cluster, context| {
@@ -565,8 +608,9 @@ async fn welcome(
 fn fill_in_addresses(hello: &mut Hello, stream: &Stream) {
     let Ok(seen) = stream.peer_address() else { return };
     let ip = seen.ip();
+    hello.endpoints.truncate(ENDPOINTS_MAX);
     for endpoint in &mut hello.endpoints {
-        if let Ok(Endpoint::Tcp(mut at)) = endpoint.parse()
+        if let Some(Endpoint::Tcp(mut at)) = Endpoint::parse_numeric(endpoint)
             && at.ip().is_unspecified()
         {
             at.set_ip(ip);
@@ -616,11 +660,17 @@ async fn dial_until_connected(core: Rc<Core>, cluster: Access<Cluster>, endpoint
                 false
             }
         };
+        let refused = HandshakeError::Refused(Refusal::Itself);
+        let itself = matches!(&outcome, Err(GreetError::Handshake(why)) if *why == refused);
         let at = endpoint.clone();
         let wanted = cluster.with(move |cluster, context| {
+            if itself {
+                cluster.targets.remove(&at);
+            }
             let Some(target) = cluster.targets.get_mut(&at) else {
                 return false;
             };
+            target.shaking = false;
             target.dialing = !connected && !cluster.quiet;
             let node = target.node;
             // Somebody else may have brought the node in meanwhile.
@@ -713,6 +763,13 @@ async fn dial(
     let hello = Cluster::hello(core, &endpoints, link);
     let shaken = async {
         let stream = Stream::connect(&core.io, endpoint, Some(patience)).await?;
+        let at = endpoint.clone();
+        let note = cluster.with(move |cluster, _| {
+            if let Some(target) = cluster.targets.get_mut(&at) {
+                target.shaking = true;
+            }
+        });
+        note.await.map_err(|_| GreetError::Ending)?;
         let mut handshake = Handshake::dial(&core.shared.secret, nonce(core), hello);
         stream.send_bytes(handshake.greeting().to_vec()).await?;
         match converse(&mut handshake, &stream).await? {

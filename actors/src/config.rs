@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use annulus_codec::{
-    address::MAX_ACTORS, chunk::DEFAULT_CHUNK_SIZE, frame::DEFAULT_MAX_PAYLOAD,
+    address::MAX_ACTORS,
+    chunk::{CHUNK_ALIGN, DEFAULT_CHUNK_SIZE, MAX_CHUNK},
+    frame::DEFAULT_MAX_PAYLOAD,
     outbox::OutboxLimits,
 };
 
@@ -75,6 +77,33 @@ impl Default for Limits {
 const BY_REFERENCE_FROM: usize = 4096;
 
 impl Limits {
+    /// Looks for limits that make no sense. The text names the first one.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let chunk = self.chunk_size;
+        if !(CHUNK_ALIGN..=MAX_CHUNK).contains(&chunk) || !chunk.is_multiple_of(CHUNK_ALIGN) {
+            return Err(format!(
+                "chunk_size is {chunk}: a multiple of {CHUNK_ALIGN}, {MAX_CHUNK} at most"
+            ));
+        }
+        let bounds: [(&str, usize, usize, usize); 9] = [
+            ("message_memory", self.message_memory, chunk, usize::MAX),
+            ("max_payload", self.max_payload, 1024, MAX_CHUNK / 4),
+            ("queue_bytes", self.queue_bytes, 1, usize::MAX),
+            ("link_bytes", self.link_bytes, 1, usize::MAX),
+            ("actors", self.actors, 4, MAX_ACTORS),
+            ("lane_chunks", self.lane_chunks, 1, 1 << 20),
+            ("handshakes", self.handshakes, 1, 1 << 16),
+            ("peers", self.peers, 1, 1 << 16),
+            ("max_datagram", self.max_datagram, 512, 65_507),
+        ];
+        match bounds.iter().find(|(_, value, least, most)| !(least..=most).contains(&value)) {
+            Some((name, value, least, most)) => {
+                Err(format!("{name} is {value}: between {least} and {most}"))
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn outbox(&self) -> OutboxLimits {
         OutboxLimits {
             bytes: self.queue_bytes,

@@ -183,7 +183,16 @@ impl<A: Actor> Context<A> {
         })
     }
 
+    /// The actor is about to stop: no section runs any more, and those who wait for one learn it.
+    pub(crate) fn close_turns(&mut self) {
+        self.cell.enter_section(None);
+        self.cell.closed_to_turns.set(true);
+        let turns = self.turns.take();
+        drop(turns);
+    }
+
     pub(crate) fn run_turn(&mut self, actor: &mut A) {
+        self.cell.enter_section(None);
         let turn = self.turns.borrow_mut().pop_front();
         if let Some(turn) = turn {
             turn(actor, self);
@@ -250,7 +259,7 @@ impl<A: Actor> Access<A> {
         let slot = Rc::new(Slot { result: RefCell::new(None), waker: RefCell::new(None) });
         let with = With { slot: slot.clone(), here: PhantomData };
         let fill = Fill(slot);
-        if self.cell.phase.get() == Phase::Gone {
+        if self.cell.closed_to_turns.get() || self.cell.phase.get() == Phase::Gone {
             return with;
         }
         self.turns.borrow_mut().push_back(Box::new(move |actor, context| {

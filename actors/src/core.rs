@@ -40,6 +40,8 @@ use crate::{
     link::{Link, Links},
     message::Reply,
     node::NodeShared,
+    protocol::Accepts,
+    reference::ActorRef,
     respond::ReplyTo,
     tasks::{Runnable, TaskTable},
     timers::Timers,
@@ -210,13 +212,14 @@ impl Core {
     ) -> Result<(), TellError> {
         let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
         let link;
+        let mut receiver = None;
         let outbox = if to.node() == self.shared.id {
             if to.incarnation() != self.shared.incarnation_tag {
                 return Err(TellError::Dead);
             }
             let worker = to.slot().worker();
             if worker == self.worker {
-                self.check_receiver(to)?;
+                receiver = Some(self.check_receiver(to, admission)?);
                 &self.inbox
             } else {
                 self.lanes.outbox(worker).ok_or(TellError::Dead)?
@@ -227,23 +230,36 @@ impl Core {
             &link.outbox
         };
         M::Passing::pack(message, header, extensions, &mut outbox.borrow_mut(), admission)?;
+        if let Some(receiver) = receiver {
+            receiver.promise();
+        }
         Ok(())
+    }
+
+    /// Sends a message of the node's own actors to each other: it is never refused for want of room.
+    pub(crate) fn tell_system<P: Accepts<M, I>, M: Message, I>(
+        self: &Rc<Self>,
+        to: ActorRef<P>,
+        message: M,
+    ) -> Result<(), TellError> {
+        let mut message = Some(message);
+        let nothing = Extensions::default();
+        self.send(to.address(), Kind::Tell, 0, &nothing, &mut message, Admission::Always)
     }
 
     /// What can be said at once about an actor of this worker.
     #[inline]
-    fn check_receiver(&self, to: Address) -> Result<(), TellError> {
-        self.actors
-            .look(to.slot().index(), to.generation(), |cell| {
-                if cell.is_closed() {
-                    Err(TellError::Dead)
-                } else if cell.has_room() {
-                    Ok(())
-                } else {
-                    Err(TellError::Full)
-                }
-            })
-            .unwrap_or(Err(TellError::Dead))
+    fn check_receiver(
+        &self,
+        to: Address,
+        admission: Admission,
+    ) -> Result<Rc<ActorCell>, TellError> {
+        let receiver = self.actors.find(to.slot().index(), to.generation());
+        let receiver = receiver.filter(|cell| !cell.is_closed()).ok_or(TellError::Dead)?;
+        if admission == Admission::Bounded && !receiver.has_room() {
+            return Err(TellError::Full);
+        }
+        Ok(receiver)
     }
 
     fn link_to(&self, to: Address) -> Result<Rc<Link>, TellError> {
@@ -313,12 +329,12 @@ impl Core {
     }
 
     /// Uses the outbox that leads to where an ask came from; `None` if there is none any more.
-    fn with_way_back<T>(
+    fn with_way_back(
         self: &Rc<Self>,
         origin: Origin,
         correlation: u64,
-        push: impl FnOnce(&mut Outbox) -> T,
-    ) -> Option<T> {
+        push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
+    ) -> Option<Result<(), PushError>> {
         match origin {
             Origin::Local => {
                 let worker = asking_worker(correlation);
@@ -342,16 +358,19 @@ impl Core {
     // --- Receiving -------------------------------------------------------------------------------
 
     /// Hands all frames of a parcel of this process to their receivers.
-    pub(crate) fn walk(self: &Rc<Self>, parcel: Parcel) -> Option<FrameReader> {
+    ///
+    /// `promised` says that the places of its messages in the mailboxes are kept: it is the worker's
+    /// own inbox.
+    pub(crate) fn walk(self: &Rc<Self>, parcel: Parcel, promised: bool) -> Option<FrameReader> {
         match parcel {
             Parcel::Frames(mut frames) => {
                 while let Ok(Some(frame)) = frames.next_frame() {
-                    self.dispatch_own(Envelope::Frame(frame));
+                    self.dispatch_own(Envelope::Frame(frame), promised);
                 }
                 Some(frames)
             }
             Parcel::Single(envelope) => {
-                self.dispatch_own(envelope);
+                self.dispatch_own(envelope, promised);
                 None
             }
         }
@@ -360,12 +379,12 @@ impl Core {
     /// A frame or value from a worker of this node. If it came to the node over a link, an extension
     /// says which.
     #[inline]
-    fn dispatch_own(self: &Rc<Self>, envelope: Envelope) {
+    fn dispatch_own(self: &Rc<Self>, envelope: Envelope, promised: bool) {
         let Envelope::Frame(frame) = &envelope else {
-            return self.dispatch(envelope, Origin::Local, None);
+            return self.dispatch(envelope, Origin::Local, None, promised);
         };
         if frame.header().extension_len == 0 {
-            return self.dispatch(envelope, Origin::Local, None);
+            return self.dispatch(envelope, Origin::Local, None, promised);
         }
         let extensions = frame.extensions().unwrap_or_default();
         let origin = match extensions.origin {
@@ -373,7 +392,7 @@ impl Core {
             None => Origin::Local,
         };
         let section = Section::from_extensions(extensions, self.now());
-        self.dispatch(envelope, origin, section);
+        self.dispatch(envelope, origin, section, promised);
     }
 
     /// A frame from another node.
@@ -390,7 +409,7 @@ impl Core {
             return self.relay(worker, &frame, extensions, origin);
         }
         let section = Section::from_extensions(extensions, self.now());
-        self.dispatch(Envelope::Frame(frame), origin, section);
+        self.dispatch(Envelope::Frame(frame), origin, section, false);
     }
 
     /// Passes a frame from another node on to the worker that it is for.
@@ -406,10 +425,15 @@ impl Core {
             return self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
         };
         extensions.origin = Some((peer.node, peer.incarnation));
-        let relayed = self
-            .lanes
-            .outbox(worker)
-            .map(|outbox| outbox.borrow_mut().push_relayed(frame, &extensions));
+        // Answers are let through: the asks that they answer bound their number.
+        let bounded = matches!(frame.header().kind, Kind::Tell | Kind::Ask);
+        let relayed = self.lanes.outbox(worker).map(|outbox| {
+            let mut outbox = outbox.borrow_mut();
+            if bounded && outbox.is_full() {
+                return Err(PushError::Full);
+            }
+            outbox.push_relayed(frame, &extensions)
+        });
         let failure = match relayed {
             Some(Ok(())) => return,
             Some(Err(_)) => Failure::Overloaded,
@@ -422,13 +446,19 @@ impl Core {
     }
 
     #[inline]
-    fn dispatch(self: &Rc<Self>, envelope: Envelope, origin: Origin, section: Option<Section>) {
+    fn dispatch(
+        self: &Rc<Self>,
+        envelope: Envelope,
+        origin: Origin,
+        section: Option<Section>,
+        promised: bool,
+    ) {
         let header = *envelope.header();
         match header.kind {
-            Kind::Tell => self.deliver(Delivery::new(envelope, None), section),
+            Kind::Tell => self.deliver(Delivery::new(envelope, None), section, promised),
             Kind::Ask => {
                 let reply_to = Some(ReplyTo::new(origin, header.correlation));
-                self.deliver(Delivery::new(envelope, reply_to), section);
+                self.deliver(Delivery::new(envelope, reply_to), section, promised);
             }
             Kind::Reply => {
                 self.resolve_ask(header.correlation, origin.peer(), Ok(envelope));
@@ -444,10 +474,10 @@ impl Core {
 
     /// Gives a message to the actor that its header names.
     #[inline]
-    fn deliver(self: &Rc<Self>, delivery: Delivery, section: Option<Section>) {
+    fn deliver(self: &Rc<Self>, delivery: Delivery, section: Option<Section>, promised: bool) {
         let header = delivery.envelope.header();
         match self.actors.find(header.slot.index(), header.generation) {
-            Some(cell) => self.deliver_to(&cell, delivery, section),
+            Some(cell) => self.deliver_to(&cell, delivery, section, promised),
             None => {
                 self.dead_letters.to_the_dead(header.slot, header.message);
                 if let Some(reply_to) = delivery.reply_to {

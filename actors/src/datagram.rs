@@ -32,7 +32,7 @@ use annulus_codec::{
     extension::Extensions,
     frame::{FrameReader, Header, Kind},
     message::Message,
-    outbox::{Admission, Destination, Outbox, OutboxLimits},
+    outbox::{Admission, Destination, Outbox, OutboxLimits, PushError},
     passing::Passing,
 };
 use annulus_transport::{
@@ -180,23 +180,23 @@ impl Core {
     }
 
     /// Sends an answer in one datagram to where the ask came from.
-    pub(crate) fn answer_by_datagram<T>(
+    pub(crate) fn answer_by_datagram(
         self: &Rc<Self>,
         peer: Peer,
         to: SocketAddr,
-        push: impl FnOnce(&mut Outbox) -> T,
-    ) -> Option<T> {
+        push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
+    ) -> Option<Result<(), PushError>> {
         let token = self.links.any(peer)?.datagram_token;
         self.push_datagram(to, token, push)
     }
 
     /// Archives one datagram and queues it.
-    fn push_datagram<T>(
+    fn push_datagram(
         &self,
         to: SocketAddr,
         token: u64,
-        push: impl FnOnce(&mut Outbox) -> T,
-    ) -> Option<T> {
+        push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
+    ) -> Option<Result<(), PushError>> {
         let mut prefix = [0; PREFIX];
         prefix[0..4].copy_from_slice(&MAGIC);
         prefix[4..8].copy_from_slice(&self.shared.id.bits().to_le_bytes());
@@ -213,7 +213,9 @@ impl Core {
         let mut waiting = self.datagrams.waiting.borrow_mut();
         if len == PREFIX {
             // Nothing was pushed: the caller has the reason.
-        } else if len > self.limits().max_datagram || waiting.len() >= MOST_WAITING {
+        } else if len > self.limits().max_datagram {
+            return Some(Err(PushError::TooLarge { max: self.limits().max_datagram }));
+        } else if waiting.len() >= MOST_WAITING {
             self.datagrams.dropped.set(self.datagrams.dropped.get() + 1);
         } else {
             waiting.push_back(Outgoing { to, pieces });

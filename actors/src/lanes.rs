@@ -134,7 +134,7 @@ impl Core {
                 };
                 any = true;
                 self.lanes.crossings.set(self.lanes.crossings.get() + 1);
-                let walked = self.walk(crossing.open(&self.pool));
+                let walked = self.walk(crossing.open(&self.pool), false);
                 // If nobody has kept a message, the chunk goes home at once.
                 if let Some(Ok(chunk)) = walked.map(|frames| frames.into_bytes().try_seal())
                     && let Err(chunk) = inbound.returns.borrow_mut().try_send(chunk)

@@ -277,7 +277,8 @@ impl Core {
         {
             self.links.remove(link);
         }
-        link.outbox.borrow_mut().clear();
+        let unsent = link.outbox.borrow_mut().take_all();
+        drop(unsent);
         for task in link.tasks.take() {
             drop(self.tasks.remove(task));
         }

@@ -1,6 +1,6 @@
 //! What handlers receive and return.
 
-use std::{fmt, ops::Deref};
+use std::{fmt, marker::PhantomData, ops::Deref};
 
 use annulus_codec::{
     archive::{Archivable, Archived},
@@ -131,14 +131,15 @@ impl<R: Message> From<Later> for Reply<R> {
 
 /// The right, and the duty, to answer one ask later. Dropping it answers
 /// [`NoReply`](crate::AskError::NoReply) at once. If the message was told, not asked, it does nothing.
+/// The answer starts from the worker that handles the ask: use the responder there.
 pub struct Responder<R: Message> {
     reply_to: Option<ReplyTo>,
-    reply: std::marker::PhantomData<fn(R)>,
+    reply: PhantomData<fn(R)>,
 }
 
 impl<R: Message> Responder<R> {
     pub(crate) fn new(reply_to: Option<ReplyTo>) -> Self {
-        Responder { reply_to, reply: std::marker::PhantomData }
+        Responder { reply_to, reply: PhantomData }
     }
 
     /// Whether anybody waits for the answer.

@@ -17,6 +17,7 @@ use crate::{
     message::Msg,
     protocol::Protocol,
     reference::ActorRef,
+    steward::{self, Lives},
     timers::timeout,
 };
 
@@ -89,7 +90,7 @@ impl<P: Protocol> Name<P> {
         let mut last = LookupError::NoSuchNode(node.into());
         let find = async {
             loop {
-                match self.look_once(&core, node).await {
+                match self.look_once(&core, node, patience).await {
                     Ok(found) => return Ok(found),
                     Err(error @ LookupError::OtherProtocol { .. }) => return Err(error),
                     Err(error) => last = error,
@@ -103,12 +104,17 @@ impl<P: Protocol> Name<P> {
         }
     }
 
-    async fn look_once(&self, core: &Core, node: &str) -> Result<ActorRef<P>, LookupError> {
+    async fn look_once(
+        &self,
+        core: &Core,
+        node: &str,
+        patience: Duration,
+    ) -> Result<ActorRef<P>, LookupError> {
         let id = NodeId::from_name(node);
         let incarnation = if core.is_here(id) {
             core.shared.incarnation_tag
         } else {
-            let wait = WaitForPeer { name: node.into() };
+            let wait = WaitForPeer { name: node.into(), patience };
             cluster::here(core).ask(wait).await.map_err(LookupError::Ask)?.into_inner().0
         };
         let lookup = Lookup { name: self.text.to_string() };
@@ -255,7 +261,10 @@ impl Handler<Register> for Names {
     async fn handle(&mut self, register: Msg<Register>, context: &mut Context<Self>) -> Registered {
         let Register { name, address, messages } = register.into_inner();
         let max = context.core().limits().names;
-        if !context.core().is_here(address.node()) {
+        let here = context.core().is_here(address.node());
+        let lives =
+            here && steward::of(address).ask(Lives { target: address }).await.is_ok_and(|a| a.0);
+        if !lives {
             return Registered(Err(RegisterError::NotHere));
         }
         if self.names.contains_key(&name) {
@@ -266,7 +275,7 @@ impl Handler<Register> for Names {
         }
         self.names.insert(name.clone(), Entry { address, messages });
         context.task(|names| async move {
-            // Whatever the outcome, the actor is gone now.
+            // `join` only ends when the actor has, or the worker that it lives on.
             let _ = ActorRef::<()>::from_address(address).join().await;
             let _ = names.with(move |names, _| names.forget(&name, address)).await;
         });

@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
         Arc,
@@ -284,7 +285,7 @@ impl NodeBuilder {
         };
         let shared = Arc::new(self.share(&reports, entries));
         let endpoints: Vec<String> = reports[0].endpoints.iter().map(Endpoint::to_string).collect();
-        let advertise = if self.advertise.is_empty() { endpoints.clone() } else { self.advertise };
+        let advertise = if plan.advertise.is_empty() { endpoints.clone() } else { plan.advertise };
         let lanes = lanes::connect(workers, shared.limits.lane_chunks);
         for (step, lanes) in steps.iter().zip(lanes) {
             let (shared, advertise) = (shared.clone(), advertise.clone());
@@ -332,8 +333,11 @@ impl NodeBuilder {
             Some(Ok(other)) => return setting(format!("{other}: datagrams need udp://")),
             Some(Err(error)) => return Err(NodeError::Endpoint(error)),
         };
-        streams(&self.advertise)?;
-        Ok(Plan { cores, listen: streams(&self.listen)?, join: streams(&self.join)?, datagrams })
+        self.limits.check().map_err(NodeError::Setting)?;
+        // Other nodes get addresses, not names that they would have to look up.
+        let advertise = streams(&self.advertise)?.iter().map(Endpoint::to_string).collect();
+        let (listen, join) = (streams(&self.listen)?, streams(&self.join)?);
+        Ok(Plan { cores, listen, advertise, join, datagrams })
     }
 
     fn share(&self, reports: &[Report], entries: Vec<Arc<Entry>>) -> NodeShared {
@@ -363,6 +367,7 @@ fn nth_port(at: SocketAddr, worker: usize) -> SocketAddr {
 struct Plan {
     cores: Vec<usize>,
     listen: Vec<Endpoint>,
+    advertise: Vec<String>,
     join: Vec<Endpoint>,
     datagrams: Option<SocketAddr>,
 }
@@ -697,7 +702,7 @@ impl Node {
     /// # Errors
     /// [`AskError::Timeout`] if it is not within `patience`.
     pub fn wait_for(&self, node: &str, patience: Duration) -> Result<(), AskError> {
-        let wait = WaitForPeer { name: node.into() };
+        let wait = WaitForPeer { name: node.into(), patience };
         self.run(async move || {
             let core = Core::current().ok_or(AskError::NoWorker)?;
             cluster::here(&core).ask(wait).within(patience).await.map(|_| ())
@@ -724,44 +729,59 @@ impl Node {
         result
     }
 
+    /// All steps together take `within` at most.
     fn end(&self, within: Duration) -> Result<(), ShutdownTimedOut> {
-        let quiet = self.run(async move || {
-            let Some(core) = Core::current() else { return };
-            // A cluster actor that is gone is quiet.
-            let _ = cluster::here(&core).ask(Quiet).within(within).await;
+        let mut left = within;
+        let mut well = self.on_all(&mut left, async |limit| {
+            let Some(core) = Core::current() else { return true };
+            core.worker() != 0 || cluster::here(&core).ask(Quiet).within(limit).await.is_ok()
         });
-        let drained = self.on_all(async move || {
-            let Some(core) = Core::current() else {
-                return true;
-            };
-            timeout(within, core.drain_actors()).await.is_ok()
+        well &= self.on_all(&mut left, async |limit| {
+            let Some(core) = Core::current() else { return true };
+            timeout(limit, core.drain_actors()).await.is_ok()
         });
-        let flushed = self.on_all(async move || {
-            let Some(core) = Core::current() else {
-                return true;
-            };
-            timeout(within, core.flush_everything()).await.is_ok()
+        well &= self.on_all(&mut left, async |limit| {
+            let Some(core) = Core::current() else { return true };
+            timeout(limit, core.flush_everything()).await.is_ok()
         });
         for entry in &self.shared.entries {
             entry.run(|core| core.ended.set(true));
         }
-        if quiet.is_ok() && drained && flushed { Ok(()) } else { Err(ShutdownTimedOut { within }) }
+        if well { Ok(()) } else { Err(ShutdownTimedOut { within }) }
     }
 
-    /// Runs a step of the shutdown on all workers at the same time. Returns whether it went well on
-    /// all of them.
-    fn on_all(&self, step: impl AsyncFnOnce() -> bool + Send + Copy + 'static) -> bool {
+    /// Runs a step of the shutdown on all workers at the same time, and takes the time that it took
+    /// off what is left. Returns whether it went well on all of them.
+    fn on_all(
+        &self,
+        left: &mut Duration,
+        step: impl AsyncFnOnce(Duration) -> bool + Send + Copy + 'static,
+    ) -> bool {
+        let limit = *left;
         let (done, results) = flume::unbounded();
         for entry in &self.shared.entries {
             let done = done.clone();
             entry.run(move |core| {
                 core.spawn_task(async move {
-                    let _ = done.send(step().await);
+                    let start = crate::now();
+                    let well = step(limit).await;
+                    let _ = done.send((well, crate::now().since(start)));
                 });
             });
         }
         drop(done);
-        results.iter().take(self.workers()).filter(|ok| *ok).count() == self.workers()
+        for _ in 0..self.workers() {
+            // A worker that is stuck in a handler does not get to its step.
+            let Ok((well, took)) = results.recv_timeout(limit) else {
+                *left = Duration::ZERO;
+                return false;
+            };
+            *left = (*left).min(limit.saturating_sub(took));
+            if !well {
+                return false;
+            }
+        }
+        true
     }
 
     /// Runs something on a worker and waits for its result; `None` if the worker has ended.
@@ -840,9 +860,13 @@ impl Core {
         let tasks = self.tasks.take_all();
         for task in tasks {
             let future = task.future.take();
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(future)));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
         }
-        self.inbox.borrow_mut().clear();
-        self.inbound.borrow_mut().clear();
+        // Local messages may answer, or send, when they are dropped; that is dropped in turn.
+        for _ in 0..3 {
+            let inbox = self.inbox.borrow_mut().take_all();
+            let inbound = self.inbound.take();
+            let _ = catch_unwind(AssertUnwindSafe(|| drop((inbox, inbound))));
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use annulus_codec::{
@@ -123,14 +124,16 @@ impl<P> ActorRef<P> {
         let here = Core::current().and_then(|core| {
             let address = self.address;
             let local = core.is_here(address.node()) && address.slot().worker() == core.worker();
-            local.then(|| core.actors.find(address.slot().index(), address.generation()))
+            let alive = address.incarnation() == core.shared.incarnation_tag;
+            let find = || core.actors.find(address.slot().index(), address.generation());
+            local.then(|| find().filter(|_| alive))
         });
         match here {
             Some(Some(cell)) => Ok(Ended(cell).await),
             Some(None) => Err(AskError::Dead),
             None => {
-                let joined = steward::of(self.address).ask(Join { target: self.address }).await?;
-                joined.into_inner().0
+                let join = steward::of(self.address).ask(Join { target: self.address });
+                join.within(Duration::MAX).await?.into_inner().0
             }
         }
     }

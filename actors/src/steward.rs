@@ -23,7 +23,7 @@ use crate::{
 const INDEX: usize = 0;
 const GENERATION: u32 = 1;
 
-pub(crate) type Protocol = (Order, Join, Attach, DropPeer);
+pub(crate) type Protocol = (Order, Join, Lives, Attach, DropPeer);
 
 /// The steward of the worker that an address is on.
 pub(crate) fn of(address: Address) -> ActorRef<Protocol> {
@@ -53,6 +53,16 @@ pub(crate) struct Join {
 /// How it ended.
 #[message(local, crate = crate)]
 pub(crate) struct Joined(pub(crate) Result<Exit, AskError>);
+
+/// Does this actor live?
+#[message(local, reply = Living, crate = crate)]
+pub(crate) struct Lives {
+    pub(crate) target: Address,
+}
+
+/// Whether it does.
+#[message(local, crate = crate)]
+pub(crate) struct Living(pub(crate) bool);
 
 /// Take over a connection to another node.
 #[message(local, crate = crate)]
@@ -99,6 +109,14 @@ impl Respond<Join> for Steward {
             responder.reply(Joined(Ok(Ended(cell).await)));
         });
         later.into()
+    }
+}
+
+impl Handler<Lives> for Steward {
+    async fn handle(&mut self, lives: Msg<Lives>, context: &mut Context<Self>) -> Living {
+        let (core, target) = (context.core(), lives.target);
+        let found = core.actors.find(target.slot().index(), target.generation());
+        Living(found.is_some_and(|cell| cell.address == target))
     }
 }
 

@@ -127,7 +127,7 @@ impl Core {
         delay: Duration,
         period: Option<Duration>,
     ) -> AlarmKey {
-        let due = self.now().after(delay);
+        let due = self.io.now().after(delay);
         let mut alarms = self.timers.alarms.borrow_mut();
         alarms.generation = alarms.generation.wrapping_add(1);
         let generation = alarms.generation;
@@ -151,7 +151,7 @@ impl Core {
         };
         let (actor, frame) = ring;
         let delivery = Delivery::new(Envelope::Frame(frame), None);
-        self.deliver_to(&actor, delivery, None);
+        self.deliver_alarm(&actor, delivery);
     }
 
     /// Whether the message of a timer is still wanted, asked just before it is handled. A periodic
@@ -253,7 +253,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<()> {
         Core::try_with(|core| {
-            let until = self.until.unwrap_or_else(|| core.now().after(self.duration));
+            let until = self.until.unwrap_or_else(|| core.io.now().after(self.duration));
             self.until = Some(until);
             if let Some(timer) = self.timer.take() {
                 core.cancel_timer(timer);

@@ -27,6 +27,9 @@ const STEPS_PER_TURN: usize = 256;
 /// Commands from other threads that are taken in a turn.
 const COMMANDS_PER_TURN: usize = 256;
 
+/// How long a worker sleeps at most while another one does not take what is sent to it.
+const FULL_LANE_PAUSE: Duration = Duration::from_micros(200);
+
 /// See the [module](self).
 pub(crate) struct Worker {
     core: Rc<Core>,
@@ -109,7 +112,10 @@ impl Worker {
             parker.cancel();
             return core.io.enter(Wait::No, &mut self.woken);
         }
-        let entered = core.io.enter(Wait::Until(core.next_timer()), &mut self.woken);
+        // A lane that is full says nothing when there is room again: look again soon.
+        let full_lane = (!core.lanes.is_flushed()).then(|| core.now().after(FULL_LANE_PAUSE));
+        let until = [core.next_timer(), full_lane].into_iter().flatten().min();
+        let entered = core.io.enter(Wait::Until(until), &mut self.woken);
         parker.unpark();
         entered
     }
@@ -121,7 +127,6 @@ impl Core {
         self.ready.borrow().is_empty()
             && self.inbox.borrow().is_empty()
             && self.inbound.borrow().is_empty()
-            && self.lanes.is_flushed()
             && !self.owes_room()
             && !self.links.any_dirty()
             && !self.ended.get()
@@ -134,7 +139,7 @@ impl Core {
             let parcel = self.inbox.borrow_mut().pop();
             let had_parcel = parcel.is_some();
             if let Some(parcel) = parcel {
-                self.walk(parcel);
+                self.walk(parcel, true);
                 self.inbox.borrow_mut().rewind();
                 self.room_made.set(true);
             }

@@ -236,9 +236,13 @@ impl Outbox {
     /// small. Frames are not refused for want of room, since most of them are answers.
     ///
     /// # Errors
-    /// If there is no memory for it.
+    /// If it is too large for the destination, or there is no memory for it.
     pub fn push_frame(&mut self, frame: Frame) -> Result<(), PushError> {
-        let by_reference = frame.header().payload_len as usize >= self.limits.by_reference_from;
+        let payload_len = frame.header().payload_len as usize;
+        if payload_len > self.limits.max_payload {
+            return Err(PushError::TooLarge { max: self.limits.max_payload });
+        }
+        let by_reference = payload_len >= self.limits.by_reference_from;
         if by_reference && self.destination == Destination::Here {
             self.push_single(Envelope::Frame(frame));
             return Ok(());
@@ -384,11 +388,12 @@ impl Outbox {
         }))
     }
 
-    /// Everything that waits is dropped.
-    pub fn clear(&mut self) {
-        self.queue.clear();
+    /// Empties the outbox. What was in it is dropped with what this returns: local messages among it
+    /// may do anything then, so let it go when the outbox is not borrowed any more.
+    #[must_use = "drop it when nothing is borrowed"]
+    pub fn take_all(&mut self) -> impl Sized + use<> {
         self.queued_bytes = 0;
-        self.open = None;
+        (std::mem::take(&mut self.queue), self.open.take())
     }
 
     fn push_single(&mut self, envelope: Envelope) {

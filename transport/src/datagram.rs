@@ -48,6 +48,8 @@ impl DatagramSocket {
 
     /// Receives one datagram into the free end of a chunk.
     ///
+    /// If the future is dropped after it was polled, a datagram that had arrived may be lost with it.
+    ///
     /// # Errors
     /// As recvmsg(2); `ENOBUFS` if the chunk is full. The chunk is lost.
     pub async fn receive(&self, into: ChunkWriter) -> Result<Datagram, OperationError> {

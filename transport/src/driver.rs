@@ -208,7 +208,8 @@ pub enum Operation {
         file: Descriptor,
         /// Where they go.
         into: Fill,
-        /// How many at most. Never more than the room there is.
+        /// How many at most. Never more than the room there is; if there is none though `len` is not
+        /// zero, it fails with `ENOBUFS`.
         len: usize,
         /// Where in the file, in bytes from its start.
         offset: u64,
@@ -355,7 +356,8 @@ impl OperationError {
     pub fn to_io(self) -> io::Error {
         let kind = match self.cause {
             Cause::TimedOut => io::ErrorKind::TimedOut,
-            Cause::Canceled => io::ErrorKind::Interrupted,
+            // Not `Interrupted`: whoever sees that tries again.
+            Cause::Canceled => return io::Error::from_raw_os_error(libc::ECANCELED),
             Cause::Closed => io::ErrorKind::ConnectionReset,
             Cause::Os(errno) => return io::Error::from_raw_os_error(errno),
         };

@@ -52,6 +52,22 @@ impl fmt::Display for EndpointError {
 
 impl std::error::Error for EndpointError {}
 
+impl Endpoint {
+    /// Reads an endpoint whose host is an address, not a name: this never asks a resolver. For what
+    /// another node says.
+    pub fn parse_numeric(text: &str) -> Option<Endpoint> {
+        if let Some(address) = text.strip_prefix("tcp://") {
+            return address.parse().ok().map(Endpoint::Tcp);
+        }
+        if let Some(address) = text.strip_prefix("udp://") {
+            return address.parse().ok().map(Endpoint::Udp);
+        }
+        // A path asks nobody.
+        text.strip_prefix("unix://")?;
+        text.parse().ok()
+    }
+}
+
 /// The longest path of a Unix socket, in bytes: `sun_path` less its final zero.
 const MAX_PATH: usize = 107;
 
@@ -60,7 +76,7 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         if let Some(path) = text.strip_prefix("unix://") {
-            if path.is_empty() || path.len() > MAX_PATH {
+            if path.is_empty() || path.len() > MAX_PATH || path.contains('\0') {
                 return Err(EndpointError::BadPath(text.into()));
             }
             return Ok(Endpoint::Unix(path.into()));

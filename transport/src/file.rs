@@ -85,7 +85,7 @@ impl File {
     /// number of bytes read: fewer than asked for at the end of the file, none beyond it.
     ///
     /// # Errors
-    /// As pread(2). The memory is lost.
+    /// As pread(2); `ENOBUFS` if there is no room though `len` is not zero. The memory is lost.
     pub async fn read_at(
         &self,
         into: Fill,

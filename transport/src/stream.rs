@@ -60,7 +60,8 @@ impl Drop for Listener {
 /// A connected stream. It is closed when the last clone is dropped.
 ///
 /// Clones are for different tasks: one to receive, one to send. At most one receive and one send at
-/// a time: two sends would mix their bytes. A send that is dropped may have sent a part.
+/// a time: two sends would mix their bytes. A send that is dropped may have sent a part,
+/// and a receive that is dropped may have taken bytes with it: the stream is of no more use then.
 #[derive(Clone, Debug)]
 pub struct Stream {
     io: Io,
@@ -87,6 +88,9 @@ impl Stream {
     /// Receives into the free end of a chunk. Gives it back with the number of bytes that were
     /// committed: zero at the end of the stream.
     ///
+    /// If the future is dropped after it was polled, bytes that had arrived may be lost with it: the
+    /// stream is of no more use.
+    ///
     /// # Errors
     /// As recv(2); `ENOBUFS` if the chunk is full. The chunk is lost.
     pub async fn receive(&self, into: ChunkWriter) -> Result<(ChunkWriter, usize), OperationError> {
@@ -97,6 +101,9 @@ impl Stream {
 
     /// Receives into the spare capacity of a vector. Gives it back with the number of bytes by which
     /// it grew: zero at the end of the stream.
+    ///
+    /// If the future is dropped after it was polled, bytes that had arrived may be lost with it: the
+    /// stream is of no more use.
     ///
     /// # Errors
     /// As recv(2); `ENOBUFS` if there is no spare capacity. The vector is lost.

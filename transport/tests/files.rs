@@ -2,8 +2,14 @@
 
 mod common;
 
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+};
+
 use annulus_transport::{
-    driver::{Cause, Data, Fill},
+    driver::{Cause, Data, Fill, Operation, OperationError, OperationName, Wait},
     file::{File, OpenOptions},
 };
 use common::*;
@@ -113,4 +119,61 @@ fn r44_offsets_that_mean_something_else_are_refused() {
         assert_eq!(outcome.unwrap_err().cause, Cause::Os(libc::EINVAL));
         assert_eq!(file.length().await.unwrap(), 0);
     });
+}
+
+#[test]
+fn r44_a_read_into_no_room_is_not_the_end_of_the_file() {
+    let dir = Dir::new("r44-room");
+    let io = io();
+    block_on(&io, async {
+        let path = dir.path("file");
+        let file = File::open(&io, &path, OpenOptions::writing()).await.unwrap();
+        file.write_all_at(Data::Bytes(vec![1; 10]), 0).await.unwrap();
+        let outcome = file.read_at(Fill::Bytes(Vec::new()), 10, 0).await;
+        assert_eq!(outcome.unwrap_err().cause, Cause::Os(libc::ENOBUFS));
+        assert_eq!(read(&file, 0, 0).await, b"");
+    });
+}
+
+#[test]
+fn a_cancelled_operation_is_not_told_as_one_to_try_again() {
+    let error = OperationError { operation: OperationName::Read, cause: Cause::Canceled }.to_io();
+    assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+    assert_ne!(error.kind(), ErrorKind::Interrupted);
+}
+
+#[test]
+fn r72_reads_at_the_device_are_not_cancelled_over_and_over() {
+    const BLOCK: usize = 1 << 20;
+    const BLOCKS: usize = 64;
+    let dir = Dir::new("r72-direct");
+    let path = dir.path("file");
+    let file = fs::File::create(&path).unwrap();
+    for number in 0..BLOCKS {
+        file.write_all_at(&vec![1; BLOCK], (number * BLOCK) as u64).unwrap();
+    }
+    file.sync_all().unwrap();
+    let direct = fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
+    let file = match direct {
+        Ok(file) => descriptor(file),
+        Err(error) => return println!("skipped: no O_DIRECT in {}: {error}", path.display()),
+    };
+    let io = io();
+    let pool = annulus_codec::chunk::ChunkPool::new(BLOCK, BLOCKS, BLOCKS * BLOCK);
+    let reads: Vec<_> = (0..BLOCKS)
+        .map(|number| {
+            let into = Fill::Chunk(pool.acquire().unwrap());
+            let offset = (number * BLOCK) as u64;
+            io.run(Operation::Read { file: file.clone(), into, len: BLOCK, offset }, None)
+        })
+        .collect();
+    io.enter(Wait::No, &mut Vec::new()).unwrap();
+    let in_flight = io.in_flight();
+    let before = io.counters().enters;
+    drop(reads);
+    turn_until(&io, || io.in_flight() == 0);
+    let enters = io.counters().enters - before;
+    println!("{in_flight} reads were at the device, {enters} enters until idle");
+    assert!(enters < 300, "{enters} enters");
+    assert_eq!(pool.bytes_lent(), 0);
 }

@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Eventfd = 6,
     /// The removal of the timeout of the operation in a slot.
     Removal = 7,
+    /// A message that tells whether messages arrive. Nothing else comes of it.
+    Trial = 8,
 }
 
 /// What goes through the kernel with an entry and comes back with its completions: from the top,
@@ -60,6 +62,7 @@ pub(super) fn parse(user_data: u64) -> Option<(Kind, OperationKey)> {
         5 => Kind::Rung,
         6 => Kind::Eventfd,
         7 => Kind::Removal,
+        8 => Kind::Trial,
         _ => return None,
     };
     let key = OperationKey {
@@ -73,7 +76,7 @@ pub(super) fn parse(user_data: u64) -> Option<(Kind, OperationKey)> {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 7] = [
+    const KINDS: [Kind; 8] = [
         Kind::Operation,
         Kind::Deadline,
         Kind::Cancel,
@@ -81,6 +84,7 @@ mod tests {
         Kind::Rung,
         Kind::Eventfd,
         Kind::Removal,
+        Kind::Trial,
     ];
 
     #[test]

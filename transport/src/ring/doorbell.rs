@@ -1,22 +1,20 @@
 //! Doorbells: how a worker that is parked in its ring is woken.
 //!
 //! Another worker rings with a MSG_RING entry of its own ring. Any other thread rings with a system
-//! call: MSG_RING without a ring where the kernel has it, else a write to an eventfd that the ring
-//! polls.
+//! call: MSG_RING without a ring where the kernel has it; else, or if the kernel has no memory for that,
+//! a write to an eventfd that the ring polls.
 
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use io_uring::{
-    opcode,
+    IoUring, opcode,
     squeue::{Entry, Flags},
-    types::Fd,
+    types::{Fd, SubmitArgs, Timespec},
 };
 
 use super::abi::{self, Kind};
@@ -25,6 +23,12 @@ use crate::driver::Doorbell;
 /// How often a thread tries again when the kernel has no memory for its MSG_RING.
 const TRIES: usize = 100;
 
+/// How long a message to a ring of this thread's own may take.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// How many signals may come before it.
+const INTERRUPTIONS: usize = 1000;
+
 /// The doorbell of a ring, for other workers and for other threads.
 ///
 /// It has a descriptor of its own for the ring, so the number can never come to mean something else
@@ -32,18 +36,19 @@ const TRIES: usize = 100;
 #[derive(Debug)]
 pub struct RingDoorbell {
     ring: OwnedFd,
-    /// Where MSG_RING without a ring is missing.
-    eventfd: Option<OwnedFd>,
+    /// Whether threads try MSG_RING without a ring before they write to the eventfd.
+    directly: bool,
+    eventfd: OwnedFd,
     closed: AtomicBool,
 }
 
 impl RingDoorbell {
     /// The doorbell of the ring with this descriptor.
-    pub(super) fn new(ring: BorrowedFd<'_>, with_eventfd: bool) -> io::Result<Self> {
-        let eventfd = with_eventfd.then(new_eventfd).transpose()?;
+    pub(super) fn new(ring: BorrowedFd<'_>, directly: bool) -> io::Result<Self> {
         Ok(RingDoorbell {
             ring: ring.try_clone_to_owned()?,
-            eventfd,
+            directly,
+            eventfd: new_eventfd()?,
             closed: AtomicBool::new(false),
         })
     }
@@ -60,25 +65,37 @@ impl RingDoorbell {
 
     /// The entry with which worker number `worker` is rung. It completes only if it fails.
     pub(super) fn entry(&self, worker: u32) -> Entry {
-        message(self.ring.as_raw_fd())
+        message(self.ring.as_raw_fd(), Kind::Doorbell)
             .flags(Flags::SKIP_SUCCESS)
             .user_data(abi::user_data_of(Kind::Rung, worker))
     }
 
-    /// The multishot poll that the ring needs to hear threads, if it needs one.
-    pub(super) fn poll_entry(&self) -> Option<Entry> {
-        let eventfd = Fd(self.eventfd.as_ref()?.as_raw_fd());
+    /// The multishot poll that the ring needs to hear threads.
+    pub(super) fn poll_entry(&self) -> Entry {
+        let eventfd = Fd(self.eventfd.as_raw_fd());
         let entry = opcode::PollAdd::new(eventfd, libc::POLLIN as u32).multi(true);
         let user_data = abi::user_data_of(Kind::Eventfd, 0);
-        Some(entry.build().user_data(user_data))
+        entry.build().user_data(user_data)
+    }
+
+    /// Rings with MSG_RING. Returns whether the ring was told.
+    fn ring_directly(&self) -> bool {
+        let entry = message(self.ring.as_raw_fd(), Kind::Doorbell);
+        for _ in 0..TRIES {
+            match send_without_ring(&entry) {
+                Ok(()) => return true,
+                Err(libc::ENOMEM | libc::EAGAIN | libc::EINTR) => std::thread::yield_now(),
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     /// Resets the eventfd. Left as it is, it would keep the poll firing.
     pub(super) fn clear_eventfd(&self) {
-        let Some(eventfd) = &self.eventfd else { return };
         let mut count = 0u64;
         // SAFETY: reads 8 bytes into a u64. It does not block: the eventfd is non-blocking.
-        unsafe { libc::read(eventfd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+        unsafe { libc::read(self.eventfd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
     }
 }
 
@@ -87,35 +104,26 @@ impl Doorbell for RingDoorbell {
         if self.is_closed() {
             return;
         }
-        match &self.eventfd {
-            Some(eventfd) => write_eventfd(eventfd),
-            None => {
-                for _ in 0..TRIES {
-                    match send_without_ring(self.ring.as_raw_fd()) {
-                        Err(libc::ENOMEM | libc::EAGAIN | libc::EINTR) => std::thread::yield_now(),
-                        _ => return,
-                    }
-                }
-            }
+        if !(self.directly && self.ring_directly()) {
+            write_eventfd(&self.eventfd);
         }
     }
 }
 
-/// A MSG_RING that arrives as a doorbell.
-fn message(ring: RawFd) -> Entry {
-    let arrives_as = abi::user_data_of(Kind::Doorbell, 0);
+/// A MSG_RING that arrives as this kind.
+fn message(ring: RawFd, kind: Kind) -> Entry {
+    let arrives_as = abi::user_data_of(kind, 0);
     opcode::MsgRingData::new(Fd(ring), 0, arrives_as, None).build()
 }
 
-fn send_without_ring(ring: RawFd) -> Result<(), i32> {
-    let entry = message(ring);
+fn send_without_ring(entry: &Entry) -> Result<(), i32> {
     // SAFETY: with this opcode the kernel reads one entry at the pointer and keeps nothing of it.
     let result = unsafe {
         libc::syscall(
             libc::SYS_io_uring_register,
             -1,
             abi::REGISTER_SEND_MSG_RING,
-            &raw const entry,
+            std::ptr::from_ref(entry),
             1,
         )
     };
@@ -125,11 +133,25 @@ fn send_without_ring(ring: RawFd) -> Result<(), i32> {
     Ok(())
 }
 
-/// Whether threads can ring without a ring of their own. Asked once per process.
-pub(super) fn can_send_without_ring() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    // A kernel that knows the call finds no ring at -1; one that does not finds the call invalid.
-    *ANSWER.get_or_init(|| send_without_ring(-1) == Err(libc::EBADF))
+/// Whether threads can ring this ring, which nobody uses yet, without a ring of their own. It sends a
+/// message and takes it in: no error of a kernel says for sure that it would work otherwise.
+pub(super) fn can_send_without_ring(ring: &mut IoUring) -> bool {
+    if send_without_ring(&message(ring.as_raw_fd(), Kind::Trial)).is_err() {
+        return false;
+    }
+    let patience = Timespec::from(TRIAL);
+    let arguments = SubmitArgs::new().timespec(&patience);
+    for _ in 0..INTERRUPTIONS {
+        let waited = ring.submitter().submit_with_args(1, &arguments);
+        if ring.completion().next().is_some() {
+            return true;
+        }
+        if !waited.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            break;
+        }
+    }
+    // If the message still comes, it is ignored.
+    false
 }
 
 fn new_eventfd() -> io::Result<OwnedFd> {
@@ -151,7 +173,24 @@ fn write_eventfd(eventfd: &OwnedFd) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
+
+    #[test]
+    fn r54_a_thread_that_cannot_ring_directly_writes_to_the_eventfd() {
+        // A descriptor that is no ring stands for a ring that refuses the message.
+        let refuses = new_eventfd().unwrap();
+        let bell = RingDoorbell::new(refuses.as_fd(), true).unwrap();
+        assert!(!bell.ring_directly());
+        bell.ring();
+        let mut count = 0u64;
+        // SAFETY: reads 8 bytes into a u64.
+        let read = unsafe {
+            libc::read(bell.eventfd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>())
+        };
+        assert_eq!((read, count), (8, 1));
+    }
 
     #[test]
     fn the_entry_is_as_large_as_the_kernel_reads() {

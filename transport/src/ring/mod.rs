@@ -84,7 +84,7 @@ pub struct RingDriver {
     /// The ring and the slots: leaked together if the kernel does not let go of them.
     operations: ManuallyDrop<Operations>,
     bell: Arc<RingDoorbell>,
-    /// Whether the poll of the doorbell's eventfd is armed, if it has one.
+    /// Whether the poll of the doorbell's eventfd is armed.
     hearing: bool,
     peers: Vec<Option<Arc<RingDoorbell>>>,
     /// Those that `set_peers` replaced.
@@ -103,12 +103,13 @@ impl RingDriver {
     /// # Errors
     /// If the kernel is too old or does not allow it; see [`StartError`].
     pub fn new(config: &RingConfig) -> Result<Self, StartError> {
-        let submission = Submission::new(start::start(config)?);
+        let mut ring = start::start(config)?;
+        let directly = !config.force_eventfd && doorbell::can_send_without_ring(&mut ring);
+        let submission = Submission::new(ring);
         // SAFETY: the ring is open for as long as `submission` lives, which is longer than the borrow.
         let ring = unsafe { BorrowedFd::borrow_raw(submission.fd()) };
-        let with_eventfd = config.force_eventfd || !doorbell::can_send_without_ring();
         let bell =
-            RingDoorbell::new(ring, with_eventfd).map_err(|error| start::explain(error, config))?;
+            RingDoorbell::new(ring, directly).map_err(|error| start::explain(error, config))?;
         Ok(RingDriver {
             operations: ManuallyDrop::new(Operations::new(submission)),
             bell: Arc::new(bell),
@@ -207,21 +208,22 @@ impl RingDriver {
             }
             // Too late: the timeout has fired, and its own completion says so.
             Some((Kind::Removal, _)) => {}
+            // It was not taken in when the ring was made: no wake for anybody.
+            Some((Kind::Trial, _)) => {}
             None => self.operations.strays += 1,
         }
     }
 
-    /// Arms the poll of the doorbell's eventfd, if there is one and it is not armed.
+    /// Arms the poll of the doorbell's eventfd, if it is not armed.
     fn hear(&mut self) {
         if self.hearing || self.operations.ending {
             return;
         }
-        if let Some(entry) = self.bell.poll_entry() {
-            // SAFETY: a poll points to nothing, and the kernel holds on to the eventfd itself; until it
-            // does, `bell` keeps it open.
-            unsafe { self.operations.submission.push(Unit::single(entry)) };
-            self.hearing = true;
-        }
+        let entry = self.bell.poll_entry();
+        // SAFETY: a poll points to nothing, and the kernel holds on to the eventfd itself; until it
+        // does, `bell` keeps it open.
+        unsafe { self.operations.submission.push(Unit::single(entry)) };
+        self.hearing = true;
     }
 
     /// Rings once more where the kernel had no memory for it.

@@ -18,6 +18,10 @@ use crate::driver::{Cause, Mono, Operation, OperationError, OperationKey, Operat
 /// stopped, and started again when they are taken: the rest waits in the kernel's backlog.
 const ACCEPTED_MAX: usize = 128;
 
+/// How often a cancel may miss an operation that runs on a thread of the kernel or at a device. At a
+/// device it is never found: it ends when the device is done.
+const MISSES_MAX: u8 = 3;
+
 /// Everything in flight on a ring.
 pub(super) struct Operations {
     pub(super) submission: Submission,
@@ -209,10 +213,16 @@ impl Operations {
     pub(super) fn cancel_failed(&mut self, key: OperationKey, result: i32) {
         // The kernel did not find it, though it has not completed: it was on its way from one queue to
         // another just then.
-        let missed = self.slots.get(key).is_some_and(|slot| {
-            slot.is_pending() && (slot.orphaned || slot.pausing || slot.timer.is_some())
-        });
-        if missed && result == -libc::ENOENT {
+        let Some(slot) = self.slots.get(key).filter(|slot| slot.is_pending()) else {
+            return;
+        };
+        let unwanted = slot.orphaned || slot.pausing || slot.timer.is_some();
+        if !unwanted || result != -libc::ENOENT {
+            return;
+        }
+        slot.misses = slot.misses.saturating_add(1);
+        let at_device = slot.operation.as_ref().is_some_and(runs_on_thread);
+        if !at_device || slot.misses < MISSES_MAX {
             self.cancel(key);
         }
     }

@@ -86,7 +86,8 @@ fn entry(operation: &mut Operation, sent: usize, block: &mut Block) -> Result<En
                 .build()
         }
         Operation::Read { file, into, len, offset } => {
-            let (start, room) = spare(into);
+            // To read nothing would look like the end of the file, unless nothing was asked for.
+            let (start, room) = if *len > 0 { room(into)? } else { spare(into) };
             opcode::Read::new(fd(file)?, start, room.min(transfer(*len)))
                 .offset(position(*offset)?)
                 .build()

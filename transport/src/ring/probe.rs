@@ -52,10 +52,12 @@ const OPERATIONS: [(&str, &str, u8); 19] = [
 /// # Errors
 /// If there can be no ring at all here.
 pub fn table() -> Result<Vec<Row>, StartError> {
-    let plain = IoUring::new(2).map_err(|error| explain(error, &RingConfig::default()))?;
+    let mut plain = IoUring::new(2).map_err(|error| explain(error, &RingConfig::default()))?;
     let mut rows = setup_flags();
     rows.extend(features(&plain));
     rows.extend(operations(&plain)?);
+    let without_ring = doorbell::can_send_without_ring(&mut plain);
+    rows.push(row("IORING_REGISTER_SEND_MSG_RING", "6.13", false, without_ring));
     Ok(rows)
 }
 
@@ -114,14 +116,12 @@ fn setup_flags() -> Vec<Row> {
 
 fn features(ring: &IoUring) -> Vec<Row> {
     let has = ring.params();
-    let without_ring = doorbell::can_send_without_ring();
     vec![
         row("IORING_FEAT_NODROP", "5.5", true, has.is_feature_nodrop()),
         row("IORING_FEAT_EXT_ARG", "5.11", true, has.is_feature_ext_arg()),
         row("IORING_FEAT_CQE_SKIP", "5.17", true, has.is_feature_skip_cqe_on_success()),
         row("IORING_FEAT_NO_IOWAIT", "6.15", false, has.is_feature_no_iowait()),
         row("IORING_REGISTER_SYNC_CANCEL", "6.0", true, has_sync_cancel(ring)),
-        row("IORING_REGISTER_SEND_MSG_RING", "6.13", false, without_ring),
     ]
 }
 

@@ -56,10 +56,14 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        debug_assert!(!self.lent, "freed under the kernel's hands");
+        if self.lent {
+            // Slots that are lent are leaked whole, so this does not happen. If it did, a leak would
+            // be the lesser evil.
+            tracing::error!("memory that the kernel still uses is leaked");
+            return;
+        }
         if let Some(memory) = self.memory {
-            // SAFETY: it came from a box, and nobody else frees it. It is not lent: slots are leaked
-            // if the kernel still owes a completion for one of them.
+            // SAFETY: it came from a box, and nobody else frees it. It is not lent: just checked.
             drop(unsafe { Box::from_raw(memory.as_ptr()) });
         }
     }
@@ -87,6 +91,8 @@ pub(super) struct Slot {
     pub(super) accepted: VecDeque<OwnedFd>,
     /// A multishot accept is being stopped because enough connections wait.
     pub(super) pausing: bool,
+    /// How often a cancel did not find the operation since it was last lent.
+    pub(super) misses: u8,
     /// Completions that the kernel owes.
     due: u8,
     live: bool,
@@ -107,6 +113,7 @@ impl Slot {
             orphaned: false,
             accepted: VecDeque::new(),
             pausing: false,
+            misses: 0,
             due: 0,
             live: false,
         }
@@ -168,6 +175,7 @@ impl Slots {
         slot.due = completions;
         slot.result = None;
         slot.timer = None;
+        slot.misses = 0;
         slot.block.lent = true;
         self.in_kernel += 1;
     }
@@ -259,6 +267,16 @@ mod tests {
         let key = slots.insert(operation(), None);
         slots.lend(key, 1);
         slots.get(key).unwrap().block.memory();
+    }
+
+    #[test]
+    fn r72_memory_in_the_kernel_is_leaked_rather_than_freed() {
+        let mut block = Block::new();
+        let memory: *mut Memory = block.memory();
+        block.lent = true;
+        drop(block);
+        // SAFETY: it was leaked, so it is still there, and nobody else uses it.
+        drop(unsafe { Box::from_raw(memory) });
     }
 
     #[test]

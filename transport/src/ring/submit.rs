@@ -51,7 +51,7 @@ impl Unit {
 pub(super) enum Entered {
     /// It did what it could, or the time was over.
     Done,
-    /// A signal came first.
+    /// A signal came first, or may have.
     Interrupted,
     /// The kernel was short of something. Taking in completions may help.
     Busy,
@@ -148,7 +148,8 @@ impl Submission {
         Ok(())
     }
 
-    /// The one system call: submits, and waits for `want` completions, at most for `timeout`.
+    /// The one system call: submits, and waits for `want` completions, at most for `timeout`. It does
+    /// not wait while there are entries that find no room: the completion to wait for may be theirs.
     ///
     /// # Errors
     /// Only those after which the ring is of no more use.
@@ -158,6 +159,7 @@ impl Submission {
         timeout: Option<Duration>,
     ) -> Result<Entered, DriverError> {
         self.refill();
+        let want = if self.backlog.is_empty() { want } else { 0 };
         let to_submit = self.ring.submission().len() as u32;
         let timeout = timeout.map(Timespec::from);
         let mut arguments = SubmitArgs::new();
@@ -171,6 +173,8 @@ impl Submission {
         let result = unsafe { submitter.enter(to_submit, want, self.flags, Some(&arguments)) };
         // A short count is no error: the rest stays in the queue for the next call.
         match result {
+            // The count hides how the wait went: a signal may have ended it.
+            Ok(1..) if want > 0 => self.entered().map(|_| Entered::Interrupted),
             Ok(_) => self.entered(),
             Err(error) => self.entered_badly(error),
         }
@@ -234,4 +238,35 @@ pub(super) fn remove_timeout_entry(target: u64) -> Entry {
 /// An entry that cancels the operation with this user data. It completes only if it fails.
 pub(super) fn cancel_entry(target: u64) -> Entry {
     opcode::AsyncCancel::new(target).build().flags(Flags::SKIP_SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use io_uring::types::Fd;
+
+    use super::*;
+    use crate::ring::start::{RingConfig, start};
+
+    #[test]
+    fn there_is_no_wait_while_entries_find_no_room() {
+        let ring = start(&RingConfig { entries: 2, ..RingConfig::default() }).unwrap();
+        let mut submission = Submission::new(ring);
+        let (socket, _other) = UnixStream::pair().unwrap();
+        for _ in 0..5 {
+            let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLIN as u32).build();
+            submission.backlog.push_back(Unit::single(poll));
+        }
+        let before = clock::now();
+        for left in [3, 1] {
+            assert_eq!(submission.enter(1, Some(Duration::from_secs(5))).unwrap(), Entered::Done);
+            assert_eq!(submission.backlog.len(), left);
+        }
+        assert!(clock::now().since(before) < Duration::from_secs(2));
+        let pause = Duration::from_millis(50);
+        submission.enter(1, Some(pause)).unwrap();
+        assert!(!submission.has_entries());
+        assert!(clock::now().since(before) >= pause);
+    }
 }

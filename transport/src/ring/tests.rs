@@ -102,6 +102,19 @@ fn r08_an_operation_that_lost_its_deadline_is_cancelled() {
     assert!(matches!(outcome, Poll::Ready(Err(error)) if error.cause == Cause::Canceled));
 }
 
+#[test]
+fn r72_a_cancel_that_never_finds_a_file_operation_is_given_up() {
+    let mut driver = driver();
+    let open = Operation::Open { path: std::ffi::CString::default(), flags: 0, mode: 0 };
+    let key = driver.operations.start_lost(open);
+    driver.forget(key);
+    for _ in 0..100 {
+        driver.enter(Wait::No, &mut Vec::new()).unwrap();
+    }
+    let enters = driver.counters().enters;
+    assert!((3..10).contains(&enters), "{enters} enters");
+}
+
 struct Nothing;
 
 impl std::task::Wake for Nothing {
