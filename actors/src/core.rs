@@ -38,7 +38,7 @@ use crate::{
     error::{Failure, TellError},
     lanes::Lanes,
     link::{Link, Links},
-    message::Reply,
+    message::{Msg, Reply},
     node::NodeShared,
     protocol::Accepts,
     reference::ActorRef,
@@ -211,6 +211,34 @@ impl Core {
         admission: Admission,
     ) -> Result<(), TellError> {
         let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
+        self.push_towards(to, admission, |outbox| {
+            M::Passing::pack(message, header, extensions, outbox, admission)
+        })
+    }
+
+    /// Passes a message that came in on to another actor, as it is.
+    pub(crate) fn forward<M: Message>(
+        self: &Rc<Self>,
+        to: Address,
+        message: Msg<M>,
+    ) -> Result<(), TellError> {
+        let header = Header::new(Kind::Tell, to.slot(), to.generation(), M::ID, 0);
+        self.push_towards(to, Admission::Bounded, |outbox| {
+            if outbox.is_full() {
+                return Err(PushError::Full);
+            }
+            M::Passing::forward(message.into_carrier(), header, outbox)
+        })
+    }
+
+    /// Pushes something into the outbox that leads to an actor.
+    #[inline]
+    fn push_towards(
+        self: &Rc<Self>,
+        to: Address,
+        admission: Admission,
+        push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
+    ) -> Result<(), TellError> {
         let link;
         let mut receiver = None;
         let outbox = if to.node() == self.shared.id {
@@ -229,7 +257,7 @@ impl Core {
             self.links.mark_dirty(&link);
             &link.outbox
         };
-        M::Passing::pack(message, header, extensions, &mut outbox.borrow_mut(), admission)?;
+        push(&mut outbox.borrow_mut())?;
         if let Some(receiver) = receiver {
             receiver.promise();
         }

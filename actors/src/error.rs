@@ -6,8 +6,10 @@ use annulus_codec::outbox::PushError;
 use annulus_transport::driver::OperationError;
 
 use crate::{
+    context::ActorGone,
     names::{LookupError, RegisterError},
     node::{NodeError, RunError},
+    timers::Elapsed,
 };
 
 /// Why a message was not taken. The message comes back with it: see [`Undelivered`].
@@ -259,6 +261,12 @@ pub enum Error {
     Run(RunError),
     /// A file was not opened.
     Operation(OperationError),
+    /// A node did not end in time.
+    Shutdown(ShutdownTimedOut),
+    /// Something did not end in time.
+    Elapsed(Elapsed),
+    /// An actor had ended.
+    ActorGone(ActorGone),
 }
 
 macro_rules! errors {
@@ -288,6 +296,9 @@ errors! {
     Node(NodeError),
     Run(RunError),
     Operation(OperationError),
+    Shutdown(ShutdownTimedOut),
+    Elapsed(Elapsed),
+    ActorGone(ActorGone),
 }
 
 impl std::error::Error for Error {}

@@ -105,6 +105,8 @@ pub(crate) struct Link {
     /// Whether the kernel has not taken all of what left the outbox.
     sending: Cell<bool>,
     heard: Cell<Mono>,
+    /// Whether the reader waits until this node has caught up.
+    paused: Cell<bool>,
     sent: Cell<Mono>,
     /// Bytes received and not handled yet.
     waiting: Cell<usize>,
@@ -237,6 +239,7 @@ impl Core {
             closed: Cell::new(false),
             sending: Cell::new(false),
             heard: Cell::new(self.now()),
+            paused: Cell::new(false),
             sent: Cell::new(self.now()),
             waiting: Cell::new(0),
             writer: RefCell::new(None),
@@ -376,8 +379,12 @@ async fn receive_frames(
                 FrameReader::foreign(chunk.take(prefix.complete), core.limits().max_payload);
             core.inbound.borrow_mut().push_back(Inbound { frames, link: link.clone() });
         }
+        link.paused.set(true);
         chunk = make_room(core, chunk, prefix.next_frame).await;
         link.drained().await;
+        if link.paused.replace(false) {
+            link.heard.set(core.now());
+        }
         let (filled, bytes) = match stream.receive(chunk).await {
             Ok(received) => received,
             Err(error) => return LinkEnd::Broken(error),
@@ -424,7 +431,8 @@ async fn pulse(core: Rc<Core>, link: Rc<Link>) {
     loop {
         sleep(beat).await;
         let now = core.now();
-        if now.since(link.heard.get()) > silence {
+        // While the reader pauses, because this node is behind, the peer cannot be heard.
+        if now.since(link.heard.get()) > silence && !link.paused.get() {
             return core.close_link(&link, LinkEnd::Silent);
         }
         if now.since(link.sent.get()) >= beat {

@@ -27,6 +27,7 @@ use crate::{
     core::Core,
     datagram::DatagramRef,
     error::{AskError, TellError, Undelivered},
+    message::Msg,
     protocol::Accepts,
     steward::{self, Join, Order},
 };
@@ -90,6 +91,20 @@ impl<P> ActorRef<P> {
         P: Accepts<M, I>,
     {
         Sending { to: self, message: Some(message), position: PhantomData }
+    }
+
+    /// Passes a message that came in on to this actor, as it is: nothing is decoded, and large messages
+    /// are not copied. It arrives as a `tell`; to answer an ask from elsewhere, keep its
+    /// [`Responder`](crate::Responder).
+    ///
+    /// # Errors
+    /// With the reason, if it is known at once that the message cannot be delivered.
+    pub fn forward<M: Message, I>(self, message: Msg<M>) -> Result<(), TellError>
+    where
+        P: Accepts<M, I>,
+    {
+        Core::try_with(|core| core.forward(self.address, message))
+            .unwrap_or(Err(TellError::NoWorker))
     }
 
     /// Sends a message and waits for its answer. See [`Ask`].
