@@ -4,7 +4,7 @@ use annulus::{ActorRef, prelude::*};
 use annulus_tests::{PATIENCE, Shared};
 
 #[message(name = "forward.Parcel")]
-pub struct Parcel {
+struct Parcel {
     number: u64,
     filling: Vec<u8>,
 }
