@@ -156,7 +156,8 @@ impl Core {
         }
     }
 
-    fn refuse_dead(&self, delivery: Delivery) {
+    /// Nobody will handle the message: a dead letter, and a failure for its asker.
+    pub(crate) fn refuse_dead(&self, delivery: Delivery) {
         let header = delivery.envelope.header();
         self.dead_letters.to_the_dead(header.slot, header.message);
         if let Some(reply_to) = delivery.reply_to {

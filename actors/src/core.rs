@@ -506,12 +506,7 @@ impl Core {
         let header = delivery.envelope.header();
         match self.actors.find(header.slot.index(), header.generation) {
             Some(cell) => self.deliver_to(&cell, delivery, section, promised),
-            None => {
-                self.dead_letters.to_the_dead(header.slot, header.message);
-                if let Some(reply_to) = delivery.reply_to {
-                    reply_to.fail(Failure::Dead);
-                }
-            }
+            None => self.refuse_dead(delivery),
         }
     }
 

@@ -46,7 +46,7 @@ use crate::{
     delivery::{Origin, Peer},
     error::{TellError, Undelivered},
     protocol::Accepts,
-    reference::ActorRef,
+    reference::{ActorRef, tell_with},
     timers::sleep,
 };
 
@@ -88,15 +88,10 @@ impl<P> DatagramRef<P> {
     where
         P: Accepts<M, I>,
     {
-        let mut message = Some(message);
-        let sent = Core::try_with(|core| {
+        tell_with(message, |core, message| {
             let nothing = Extensions::default();
-            core.send_datagram(self.to.address(), Kind::Tell, 0, &nothing, &mut message)
-        });
-        match (sent.unwrap_or(Err(TellError::NoWorker)), message) {
-            (Err(reason), Some(message)) => Err(Undelivered { message, reason }),
-            _ => Ok(()),
-        }
+            core.send_datagram(self.to.address(), Kind::Tell, 0, &nothing, message)
+        })
     }
 
     /// Sends a message in one datagram and waits for the answer, which comes in one too. If either is

@@ -7,6 +7,7 @@ use std::{
     hash::{Hash, Hasher},
     marker::PhantomData,
     pin::Pin,
+    rc::Rc,
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -71,15 +72,10 @@ impl<P> ActorRef<P> {
     where
         P: Accepts<M, I>,
     {
-        let mut message = Some(message);
-        let sent = Core::try_with(|core| {
+        tell_with(message, |core, message| {
             let nothing = Extensions::default();
-            core.send(self.address, Kind::Tell, 0, &nothing, &mut message, Admission::Bounded)
-        });
-        match (sent.unwrap_or(Err(TellError::NoWorker)), message) {
-            (Err(reason), Some(message)) => Err(Undelivered { message, reason }),
-            _ => Ok(()),
-        }
+            core.send(self.address, Kind::Tell, 0, &nothing, message, Admission::Bounded)
+        })
     }
 
     /// Sends a message, and waits while the queue to the actor is full.
@@ -151,6 +147,20 @@ impl<P> ActorRef<P> {
                 join.within(Duration::MAX).await?.into_inner().0
             }
         }
+    }
+}
+
+/// Sends a message from the current worker, and hands it back if it is not taken.
+#[inline]
+pub(crate) fn tell_with<M: Message>(
+    message: M,
+    send: impl FnOnce(&Rc<Core>, &mut Option<M>) -> Result<(), TellError>,
+) -> Result<(), Undelivered<M>> {
+    let mut message = Some(message);
+    let sent = Core::try_with(|core| send(core, &mut message));
+    match (sent.unwrap_or(Err(TellError::NoWorker)), message) {
+        (Err(reason), Some(message)) => Err(Undelivered { message, reason }),
+        _ => Ok(()),
     }
 }
 
