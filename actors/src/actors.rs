@@ -17,6 +17,7 @@ use slab::Slab;
 use crate::{
     actor::{Actor, Exit, StopMode},
     cell::{ActorCell, Life, Phase, Signal},
+    contain::{discard, panic_text},
     context::Context,
     core::Core,
     delivery::{Delivery, Section},
@@ -142,6 +143,7 @@ impl Core {
             if let Some(reply_to) = delivery.reply_to {
                 reply_to.fail(Failure::Overloaded);
             }
+            discard("a message", delivery.envelope);
         }
     }
 
@@ -163,6 +165,7 @@ impl Core {
         if let Some(reply_to) = delivery.reply_to {
             reply_to.fail(Failure::Dead);
         }
+        discard("a message", delivery.envelope);
     }
 
     /// Runs an actor until it has nothing to do, is suspended, or has had its share of the turn.
@@ -260,12 +263,9 @@ impl Core {
         cell.phase.set(Phase::Gone);
         let before = self.burying.replace(true);
         // The actor's own destructor runs first: whoever waits for its end finds everything released.
-        if catch_unwind(AssertUnwindSafe(|| drop(life))).is_err() {
-            tracing::error!(target: "annulus", actor = cell.name, "an actor panicked when dropped");
-        }
+        discard(cell.name, life);
         for task in cell.tasks.take() {
-            let task = self.tasks.remove(task);
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
+            discard("a task", self.tasks.remove(task));
         }
         self.burying.set(before);
         self.cancel_alarms_of(cell);
@@ -295,15 +295,6 @@ fn runnable(cell: &ActorCell) -> Runnable {
 pub fn spawn<A: Actor>(actor: A) -> Result<ActorRef<A::Protocol>, SpawnError> {
     let core = Core::current().expect("`spawn` is called on a worker");
     core.spawn(actor)
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without words")
 }
 
 /// The whole life of an actor: one future that owns it, allocated once. Handlers are polled inside of

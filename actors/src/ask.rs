@@ -22,7 +22,14 @@ use annulus_codec::{
 use annulus_transport::timer::TimerKey;
 use slab::Slab;
 
-use crate::{core::Core, delivery::Peer, error::AskError, message::Msg, timers::TimerEvent};
+use crate::{
+    contain::{discard, wake},
+    core::Core,
+    delivery::Peer,
+    error::AskError,
+    message::Msg,
+    timers::TimerEvent,
+};
 
 /// Names an ask of a worker that still waits for its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,19 +104,21 @@ impl AskTable {
     /// Settles an ask. An answer from a node that was not asked is not counted as one; a second
     /// outcome is dropped.
     fn settle(&self, key: AskKey, outcome: Outcome) -> Option<TimerKey> {
+        let mut outcome = Some(outcome);
         let settled = self.with(key, |ask| {
             if ask.outcome.is_some() {
-                return (None, None);
+                return None;
             }
-            ask.outcome = Some(outcome);
-            (ask.waker.take(), ask.timer.take())
+            ask.outcome = outcome.take();
+            Some((ask.waker.take(), ask.timer.take()))
         });
-        let Some((waker, timer)) = settled else {
+        if let Some(late) = outcome {
             self.late.set(self.late.get() + 1);
-            return None;
-        };
+            discard("a reply", late);
+        }
+        let (waker, timer) = settled.flatten()?;
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
         timer
     }
@@ -135,6 +144,7 @@ impl Core {
             self.settle_ask(key, outcome);
         } else {
             self.asks.late.set(self.asks.late.get() + 1);
+            discard("a reply", outcome);
         }
     }
 
@@ -198,8 +208,11 @@ impl Core {
             return Ok(extensions);
         };
         let section = cell.section.borrow();
-        if to == cell.address || section.chain.contains(&to) || section.chain.len() >= MAX_CHAIN {
+        if to == cell.address || section.chain.contains(&to) {
             return Err(AskError::Cycle);
+        }
+        if section.chain.len() >= MAX_CHAIN {
+            return Err(AskError::ChainTooLong { max: MAX_CHAIN });
         }
         extensions.chain.reserve_exact(section.chain.len() + 1);
         extensions.chain.extend_from_slice(&section.chain);
@@ -299,13 +312,18 @@ fn open_reply<M: Message>(envelope: Envelope) -> Result<Msg<M::Reply>, AskError>
 
 impl Core {
     fn poll_ask(&self, key: AskKey, waker: &Waker) -> Poll<Outcome> {
-        let settled = self.asks.with(key, |ask| {
-            if ask.outcome.is_none() && !ask.waker.as_ref().is_some_and(|old| old.will_wake(waker))
-            {
-                ask.waker = Some(waker.clone());
-            }
-            ask.outcome.is_some()
-        });
+        let is_new = |old: &Option<Waker>| !old.as_ref().is_some_and(|old| old.will_wake(waker));
+        let wanted = self.asks.with(key, |ask| ask.outcome.is_none() && is_new(&ask.waker));
+        // Cloning and dropping a waker may run a user's code: the table is not borrowed meanwhile.
+        let fresh = wanted.unwrap_or(false).then(|| waker.clone());
+        let (settled, old) = self
+            .asks
+            .with(key, |ask| {
+                let old = fresh.and_then(|fresh| ask.waker.replace(fresh));
+                (Some(ask.outcome.is_some()), old)
+            })
+            .unwrap_or((None, None));
+        discard("a waker", old);
         match settled {
             Some(false) => Poll::Pending,
             Some(true) => {

@@ -13,6 +13,7 @@ use annulus_codec::address::Address;
 
 use crate::{
     actor::{Exit, MailboxLimits, StopMode},
+    contain::wake,
     context::refuse_expired,
     delivery::{Delivery, Section},
     tasks::{OwnWaker, TaskKey},
@@ -76,6 +77,8 @@ pub(crate) struct ActorCell {
     /// Made when the actor is suspended for the first time.
     pub(crate) waker: RefCell<Option<OwnWaker>>,
     pub(crate) tasks: RefCell<Vec<TaskKey>>,
+    /// The first of its message timers; the others hang on to each other.
+    pub(crate) first_alarm: Cell<Option<u32>>,
     joiners: RefCell<Vec<Waker>>,
     exit: Cell<Option<Exit>>,
 }
@@ -100,6 +103,7 @@ impl ActorCell {
             inherits: Cell::new(false),
             waker: RefCell::new(None),
             tasks: RefCell::default(),
+            first_alarm: Cell::new(None),
             joiners: RefCell::default(),
             exit: Cell::new(None),
         }
@@ -232,9 +236,7 @@ impl ActorCell {
     pub(crate) fn close(&self, exit: Exit) {
         self.phase.set(Phase::Gone);
         self.exit.set(Some(exit));
-        for joiner in self.joiners.take() {
-            joiner.wake();
-        }
+        self.joiners.take().into_iter().for_each(wake);
     }
 
     /// How the actor ended; pending before that.
@@ -242,9 +244,11 @@ impl ActorCell {
         match self.exit.get() {
             Some(exit) => Poll::Ready(exit),
             None => {
-                let mut joiners = self.joiners.borrow_mut();
-                joiners.retain(|known| !known.will_wake(waker));
-                joiners.push(waker.clone());
+                if !self.joiners.borrow().iter().any(|known| known.will_wake(waker)) {
+                    // Cloning a waker may run a user's code: nothing is borrowed meanwhile.
+                    let joiner = waker.clone();
+                    self.joiners.borrow_mut().push(joiner);
+                }
                 Poll::Pending
             }
         }

@@ -24,6 +24,7 @@ use annulus_transport::driver::Mono;
 use crate::{
     actor::{Actor, StopMode},
     cell::{ActorCell, Phase, Signal},
+    contain::discard,
     core::Core,
     delivery::Delivery,
     error::{Failure, SpawnError},
@@ -37,6 +38,9 @@ use crate::{
 type Turn<A> = Box<dyn FnOnce(&mut A, &mut Context<A>)>;
 
 /// Sections that an actor's tasks have asked for.
+/// The shortest time between two ticks of a timer: about the resolution of the timer wheel.
+const SHORTEST_PERIOD: Duration = Duration::from_micros(100);
+
 type Turns<A> = Rc<RefCell<VecDeque<Turn<A>>>>;
 
 /// An actor's view of its worker.
@@ -94,6 +98,12 @@ impl<A: Actor> Context<A> {
         self.core.now()
     }
 
+    /// How long whoever asked still waits for the handler that runs now; `None` if that is not known.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let deadline = self.cell.section.borrow().deadline?;
+        Some(deadline.since(self.core.now()))
+    }
+
     /// Random bytes that nobody can guess.
     pub fn random(&self, out: &mut [u8]) {
         self.core.io.entropy(out);
@@ -112,7 +122,7 @@ impl<A: Actor> Context<A> {
     /// Sends this actor a message after `delay`.
     ///
     /// # Errors
-    /// If the message is too large.
+    /// If the message is too large, or the worker has a million timers of this kind.
     pub fn after<M, I>(&mut self, delay: Duration, message: &M) -> Result<TimerHandle, PushError>
     where
         M: Archivable,
@@ -122,15 +132,17 @@ impl<A: Actor> Context<A> {
     }
 
     /// Sends this actor a message every `period`, for the first time after one period. A tick that
-    /// comes while the one before has not been handled yet is left out.
+    /// comes while the one before has not been handled yet is left out. A period below 0.1 ms counts
+    /// as 0.1 ms.
     ///
     /// # Errors
-    /// If the message is too large.
+    /// If the message is too large, or the worker has a million timers of this kind.
     pub fn every<M, I>(&mut self, period: Duration, message: &M) -> Result<TimerHandle, PushError>
     where
         M: Archivable,
         A::Protocol: Accepts<M, I>,
     {
+        let period = period.max(SHORTEST_PERIOD);
         self.set_timer(period, Some(period), message)
     }
 
@@ -145,7 +157,8 @@ impl<A: Actor> Context<A> {
         let header = |key| Header::new(Kind::Timer, slot, generation, M::ID, key);
         let frame = archive_alone(header(0), message, core.limits().max_payload)?;
         let with_key = |key| frame.readdressed(header(key));
-        let key = self.core.set_alarm(self.cell.clone(), with_key, delay, period);
+        let alarm = self.core.set_alarm(self.cell.clone(), with_key, delay, period);
+        let key = alarm.ok_or(PushError::Full)?;
         Ok(TimerHandle { key, worker: self.core.worker() })
     }
 
@@ -165,7 +178,12 @@ impl<A: Actor> Context<A> {
         let access = Access { cell: self.cell.clone(), turns: self.turns.clone() };
         let key = self.core.spawn_task(task(access));
         let mut tasks = self.cell.tasks.borrow_mut();
-        tasks.retain(|task| self.core.tasks.find(*task).is_some());
+        if tasks.len() == tasks.capacity() {
+            // Those that have ended go when the list would grow, so the cost is constant on average.
+            tasks.retain(|task| self.core.tasks.contains(*task));
+            let living = tasks.len();
+            tasks.reserve(living + 1);
+        }
         tasks.push(key);
     }
 
@@ -339,4 +357,5 @@ pub(crate) fn refuse_expired(delivery: Delivery) {
     if let Some(reply_to) = delivery.reply_to {
         reply_to.fail(Failure::Expired);
     }
+    discard("a message", delivery.envelope);
 }

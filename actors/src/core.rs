@@ -31,6 +31,7 @@ use crate::{
     ask::{AskTable, asking_worker},
     cell::ActorCell,
     config::Limits,
+    contain::wake,
     datagram::Datagrams,
     dead_letters::DeadLetters,
     delivery::{Delivery, Origin, Peer, Section},
@@ -529,9 +530,7 @@ impl Core {
         let owed = self.owes_room();
         self.room_made.set(false);
         if owed {
-            for waker in self.waiting_for_room.take() {
-                waker.wake();
-            }
+            self.waiting_for_room.take().into_iter().for_each(wake);
         }
     }
 

@@ -130,8 +130,21 @@ pub(crate) struct Datagrams {
     outbox: RefCell<Option<Outbox>>,
     waiting: RefCell<VecDeque<Outgoing>>,
     senders: RefCell<Vec<Waker>>,
+    /// Datagrams that the kernel has not taken yet.
+    sending: Cell<usize>,
     /// Datagrams dropped here: too many waited, or they made no sense.
     pub(crate) dropped: Cell<u64>,
+}
+
+impl Datagrams {
+    /// Whether everything is in the kernel's hands.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.waiting.borrow().is_empty() && self.sending.get() == 0
+    }
+
+    fn count_dropped(&self) {
+        self.dropped.set(self.dropped.get() + 1);
+    }
 }
 
 impl Core {
@@ -211,7 +224,7 @@ impl Core {
         } else if len > self.limits().max_datagram {
             return Some(Err(PushError::TooLarge { max: self.limits().max_datagram }));
         } else if waiting.len() >= MOST_WAITING {
-            self.datagrams.dropped.set(self.datagrams.dropped.get() + 1);
+            self.datagrams.count_dropped();
         } else {
             waiting.push_back(Outgoing { to, pieces });
             drop(waiting);
@@ -255,8 +268,11 @@ async fn send_loop(core: Rc<Core>, socket: Rc<DatagramSocket>) {
             }
         })
         .await;
-        if let Err(error) = socket.send_to(to, Data::Leases(pieces)).await {
-            core.datagrams.dropped.set(core.datagrams.dropped.get() + 1);
+        core.datagrams.sending.update(|sending| sending + 1);
+        let sent = socket.send_to(to, Data::Leases(pieces)).await;
+        core.datagrams.sending.update(|sending| sending - 1);
+        if let Err(error) = sent {
+            core.datagrams.count_dropped();
             tracing::debug!(target: "annulus", %to, %error, "a datagram was not sent");
         }
     }
@@ -273,10 +289,10 @@ async fn receive_loop(core: Rc<Core>, socket: Rc<DatagramSocket>) {
                 let datagram = chunk.take_committed();
                 drop(chunk);
                 if core.receive_datagram(datagram, from).is_none() {
-                    core.datagrams.dropped.set(core.datagrams.dropped.get() + 1);
+                    core.datagrams.count_dropped();
                 }
             }
-            Ok(_) => core.datagrams.dropped.set(core.datagrams.dropped.get() + 1),
+            Ok(_) => core.datagrams.count_dropped(),
             Err(error) => {
                 // An earlier datagram to a socket that is gone shows up here: it concerns that one.
                 tracing::debug!(target: "annulus", %error, "receiving a datagram failed");

@@ -112,6 +112,11 @@ pub enum AskError {
     Invalid,
     /// The actor waits, directly or over others, for the asker: this ask would never have ended.
     Cycle,
+    /// The ask was made within an ask within an ask, and so on, deeper than this.
+    ChainTooLong {
+        /// How many actors may wait for each other.
+        max: usize,
+    },
     /// The handler dropped its [`Responder`](crate::Responder) without a reply.
     NoReply,
     /// The message is larger than this many bytes, the most that the way to the actor takes.
@@ -125,6 +130,9 @@ pub enum AskError {
     Unserializable,
     /// The calling thread is no worker of a node. Use [`Node::run`](crate::Node::run).
     NoWorker,
+    /// The calling thread is a worker, which must not be blocked. Use a
+    /// [`NodeHandle`](crate::NodeHandle).
+    WouldBlock,
 }
 
 impl From<TellError> for AskError {
@@ -156,11 +164,17 @@ impl fmt::Display for AskError {
             }
             AskError::Invalid => write!(f, "the bytes that arrived are no valid message"),
             AskError::Cycle => write!(f, "the actor waits for the asker already"),
+            AskError::ChainTooLong { max } => {
+                write!(f, "more than {max} actors would wait for each other")
+            }
             AskError::NoReply => write!(f, "the actor dropped the ask without a reply"),
             AskError::TooLarge { max } => write!(f, "the message is larger than {max} bytes"),
             AskError::LocalOnly => write!(f, "a local message cannot go to another node"),
             AskError::Unserializable => write!(f, "the message cannot be serialised"),
             AskError::NoWorker => write!(f, "the calling thread is no worker of a node"),
+            AskError::WouldBlock => {
+                write!(f, "this would block a worker's thread: use the node's handle there")
+            }
         }
     }
 }
@@ -225,6 +239,10 @@ pub enum SpawnError {
     },
     /// The node is shutting down.
     ShuttingDown,
+    /// The calling thread is a worker, which must not be blocked. Use
+    /// [`Context::spawn`](crate::Context::spawn), [`spawn`](crate::spawn()), or a
+    /// [`NodeHandle`](crate::NodeHandle).
+    WouldBlock,
 }
 
 impl fmt::Display for SpawnError {
@@ -235,6 +253,9 @@ impl fmt::Display for SpawnError {
                 write!(f, "there is no worker {worker}: the node has {workers}, counted from 0")
             }
             SpawnError::ShuttingDown => write!(f, "the node is shutting down"),
+            SpawnError::WouldBlock => {
+                write!(f, "this would block a worker's thread: use the node's handle there")
+            }
         }
     }
 }
@@ -262,7 +283,7 @@ pub enum Error {
     /// A file was not opened.
     Operation(OperationError),
     /// A node did not end in time.
-    Shutdown(ShutdownTimedOut),
+    Shutdown(ShutdownError),
     /// Something did not end in time.
     Elapsed(Elapsed),
     /// An actor had ended.
@@ -284,6 +305,15 @@ macro_rules! errors {
                 }
             }
         }
+
+        impl std::error::Error for Error {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                // The text is the inner error's own, so its cause is this one's too.
+                match self {
+                    $(Error::$variant(error) => error.source(),)*
+                }
+            }
+        }
     };
 }
 
@@ -296,12 +326,10 @@ errors! {
     Node(NodeError),
     Run(RunError),
     Operation(OperationError),
-    Shutdown(ShutdownTimedOut),
+    Shutdown(ShutdownError),
     Elapsed(Elapsed),
     ActorGone(ActorGone),
 }
-
-impl std::error::Error for Error {}
 
 impl<M> From<Undelivered<M>> for Error {
     fn from(undelivered: Undelivered<M>) -> Self {
@@ -309,17 +337,31 @@ impl<M> From<Undelivered<M>> for Error {
     }
 }
 
-/// A graceful shutdown did not end in time; what was left was dropped.
+/// Why a node did not end in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShutdownTimedOut {
-    /// The time that was given.
-    pub within: Duration,
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// It took too long; what was left was dropped.
+    TimedOut {
+        /// The time that was given.
+        within: Duration,
+    },
+    /// The calling thread is a worker, which must not be blocked: the node was ended at once. Use a
+    /// [`NodeHandle`](crate::NodeHandle).
+    WouldBlock,
 }
 
-impl fmt::Display for ShutdownTimedOut {
+impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the node did not come to rest within {:?}", self.within)
+        match self {
+            ShutdownError::TimedOut { within } => {
+                write!(f, "the node did not come to rest within {within:?}")
+            }
+            ShutdownError::WouldBlock => {
+                write!(f, "this would block a worker's thread: the node was ended at once")
+            }
+        }
     }
 }
 
-impl std::error::Error for ShutdownTimedOut {}
+impl std::error::Error for ShutdownError {}

@@ -14,6 +14,7 @@ mod ask;
 mod cell;
 mod cluster;
 mod config;
+mod contain;
 mod context;
 mod core;
 mod datagram;
@@ -48,11 +49,11 @@ pub use crate::{
     config::Limits,
     context::{Access, ActorGone, Context, With},
     datagram::DatagramRef,
-    error::{AskError, Error, ShutdownTimedOut, SpawnError, TellError, Undelivered},
+    error::{AskError, Error, ShutdownError, SpawnError, TellError, Undelivered},
     file_actor::FileActor,
     message::{Later, Msg, Reply, Responder},
     names::{LookupError, Name, RegisterError},
-    node::{Node, NodeBuilder, NodeError, Pinning, RunError},
+    node::{Node, NodeBuilder, NodeError, NodeHandle, Pinning, RunError, host},
     protocol::{Accepts, At, Protocol, Serve},
     reference::{ActorRef, Sending},
     stats::WorkerStats,

@@ -12,6 +12,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use annulus_codec::{
@@ -39,6 +40,12 @@ const PING: u64 = 1;
 
 /// Room that is worth a receive, in bytes.
 const LEAST_ROOM: usize = 4096;
+
+/// Frames from links that are handled in one turn.
+const FRAMES_PER_TURN: usize = 4096;
+
+/// How often a node that shuts down looks whether its links have been closed.
+const PARTING_PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes received over one link that may wait to be handled before its reader pauses.
 const MOST_WAITING: usize = 1 << 20;
@@ -102,6 +109,11 @@ pub(crate) struct Link {
     pub(crate) datagram_token: u64,
     dirty: Cell<bool>,
     closed: Cell<bool>,
+    /// Why the link is about to close: nothing comes in any more, but what has come in is still to be
+    /// handled.
+    ending: RefCell<Option<LinkEnd>>,
+    /// Nothing more will be sent once the outbox is empty.
+    parting: Cell<bool>,
     /// Whether the kernel has not taken all of what left the outbox.
     sending: Cell<bool>,
     heard: Cell<Mono>,
@@ -116,11 +128,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Waits until there is something to send, and takes it.
-    async fn next_pieces(&self) -> Vec<Lease> {
+    /// Waits until there is something to send, and takes it; `None` if there will be no more.
+    async fn next_pieces(&self) -> Option<Vec<Lease>> {
         poll_fn(|context| {
             let mut outbox = self.outbox.borrow_mut();
             outbox.rewind();
+            if outbox.is_empty() && self.parting.get() {
+                return Poll::Ready(None);
+            }
             if outbox.is_empty() {
                 self.writer.replace(Some(context.waker().clone()));
                 return Poll::Pending;
@@ -131,7 +146,7 @@ impl Link {
             {
                 pieces.push(piece);
             }
-            Poll::Ready(pieces)
+            Poll::Ready(Some(pieces))
         })
         .await
     }
@@ -215,8 +230,13 @@ impl Links {
             .all(|link| link.outbox.borrow().is_empty() && !link.sending.get())
     }
 
-    fn remove(&self, link: &Link) {
-        self.links.borrow_mut().remove(&(link.peer.node, link.index));
+    /// Nothing is sent over this link any more.
+    fn remove(&self, link: &Rc<Link>) {
+        let key = (link.peer.node, link.index);
+        let mut links = self.links.borrow_mut();
+        if links.get(&key).is_some_and(|known| Rc::ptr_eq(known, link)) {
+            links.remove(&key);
+        }
     }
 }
 
@@ -237,6 +257,8 @@ impl Core {
             datagram_token,
             dirty: Cell::new(false),
             closed: Cell::new(false),
+            ending: RefCell::new(None),
+            parting: Cell::new(false),
             sending: Cell::new(false),
             heard: Cell::new(self.now()),
             paused: Cell::new(false),
@@ -266,27 +288,32 @@ impl Core {
         self.spawn_task(async move { core.close_link(&link, LinkEnd::Dropped) });
     }
 
-    /// Ends a link. Its asks end; the cluster hears of it and ends the rest of the session.
+    /// Ends a link. Nothing is sent or received any more; when what has come in has been handled, its
+    /// asks end, and the cluster hears of it and ends the rest of the session.
     pub(crate) fn close_link(self: &Rc<Self>, link: &Rc<Link>, end: LinkEnd) {
-        if link.closed.replace(true) {
+        if link.closed.get() || link.ending.borrow().is_some() {
             return;
         }
-        if self
-            .links
-            .links
-            .borrow()
-            .get(&(link.peer.node, link.index))
-            .is_some_and(|known| Rc::ptr_eq(known, link))
-        {
-            self.links.remove(link);
-        }
+        self.links.remove(link);
         let unsent = link.outbox.borrow_mut().take_all();
         drop(unsent);
         for task in link.tasks.take() {
             drop(self.tasks.remove(task));
         }
-        self.fail_asks_to(link.peer);
         self.room_made.set(true);
+        let broken = matches!(end, LinkEnd::Malformed(_));
+        link.ending.replace(Some(end));
+        if broken || link.waiting.get() == 0 {
+            self.finish_link(link);
+        }
+    }
+
+    /// The last step of [`close_link`](Self::close_link).
+    fn finish_link(self: &Rc<Self>, link: &Rc<Link>) {
+        let Some(end) = link.ending.borrow().clone().filter(|_| !link.closed.replace(true)) else {
+            return;
+        };
+        self.fail_asks_to(link.peer);
         if end != LinkEnd::Dropped {
             cluster::report_link_lost(self, link.peer, &link.name, link.session, link.index, end);
         }
@@ -294,33 +321,61 @@ impl Core {
 
     /// Ends all links of a session on this worker.
     pub(crate) fn drop_peer(self: &Rc<Self>, peer: Peer, session: u64) {
-        for link in self.links.all() {
-            if link.peer == peer && link.session == session {
-                self.close_link(&link, LinkEnd::Dropped);
-            }
+        let links = self.links.all();
+        let mut theirs = links.iter().filter(|link| link.peer == peer && link.session == session);
+        if theirs.clone().next().is_none() {
+            // They have been closed already, or there were none.
+            self.fail_asks_to(peer);
         }
-        self.fail_asks_to(peer);
+        theirs.by_ref().for_each(|link| self.close_link(link, LinkEnd::Dropped));
     }
 
-    /// Hands frames that came in over links to their receivers. Returns whether there were any.
+    /// Says farewell on all links: what waits is sent, then the sending direction ends, and the peers
+    /// close the links. Until then what they send is read; a connection closed with bytes unread would
+    /// be reset, and what was sent last might be lost with it.
+    pub(crate) async fn part_from_peers(self: Rc<Self>) {
+        let links = self.links.all();
+        for link in &links {
+            link.parting.set(true);
+            self.links.mark_dirty(link);
+        }
+        while links.iter().any(|link| !link.closed.get()) {
+            sleep(PARTING_PAUSE).await;
+        }
+    }
+
+    /// Hands frames that came in over links to their receivers, within a budget. Returns whether there
+    /// were any.
     pub(crate) fn walk_inbound(self: &Rc<Self>) -> bool {
+        let mut budget = FRAMES_PER_TURN;
         let mut any = false;
-        loop {
+        while budget > 0 {
             let Some(Inbound { mut frames, link }) = self.inbound.borrow_mut().pop_front() else {
-                return any;
+                break;
             };
             any = true;
             let bytes = frames.remaining();
-            while !link.closed.get() {
+            while !link.closed.get() && budget > 0 {
+                budget -= 1;
                 match frames.next_frame() {
                     Ok(Some(frame)) if frame.header().kind == Kind::System => {}
                     Ok(Some(frame)) => self.dispatch_foreign(frame, Origin::Link(link.peer)),
                     Ok(None) => break,
-                    Err(error) => self.close_link(&link, LinkEnd::Malformed(error)),
+                    Err(error) => {
+                        self.close_link(&link, LinkEnd::Malformed(error));
+                        self.finish_link(&link);
+                    }
                 }
             }
-            link.handled(bytes);
+            let left = if link.closed.get() { 0 } else { frames.remaining() };
+            link.handled(bytes - left);
+            if left > 0 {
+                self.inbound.borrow_mut().push_front(Inbound { frames, link });
+            } else if link.waiting.get() == 0 && link.ending.borrow().is_some() {
+                self.finish_link(&link);
+            }
         }
+        any
     }
 
     /// Gets the writers of links with something new to send going. Returns whether there were any.
@@ -341,17 +396,20 @@ impl Core {
 }
 
 async fn write(core: Rc<Core>, link: Rc<Link>, stream: Stream) {
-    loop {
-        let pieces = link.next_pieces().await;
+    while let Some(pieces) = link.next_pieces().await {
         link.sent.set(core.now());
         link.sending.set(true);
         let sent = stream.send(pieces).await;
         link.sending.set(false);
         if let Err(error) = sent {
-            return core.close_link(&link, LinkEnd::Broken(error));
+            // What the peer has sent before is still there to be read: the reader ends the link.
+            tracing::debug!(target: "annulus", node = link.name, %error, "sending has failed");
+            return core.links.remove(&link);
         }
         core.room_made.set(true);
     }
+    // If this fails the link has ended, which the reader sees.
+    let _ = stream.shutdown().await;
 }
 
 async fn read(core: Rc<Core>, link: Rc<Link>, stream: Stream, rest: Vec<u8>) {
@@ -420,7 +478,7 @@ async fn acquire(core: &Rc<Core>, capacity: usize) -> ChunkWriter {
             Ok(chunk) => return chunk,
             // Leases are dropped as messages get handled: nothing is read meanwhile, so the sender
             // feels it.
-            Err(_) => sleep(std::time::Duration::from_millis(1)).await,
+            Err(_) => sleep(Duration::from_millis(1)).await,
         }
     }
 }

@@ -142,13 +142,20 @@ impl<P> ActorRef<P> {
         match here {
             Some(Some(cell)) => Ok(Ended(cell).await),
             Some(None) => Err(AskError::Dead),
-            None => {
+            None => loop {
                 let join = steward::of(self.address).ask(Join { target: self.address });
-                join.within(Duration::MAX).await?.into_inner().0
-            }
+                match join.within(JOIN_ROUND).await {
+                    // The other side forgets an old round, so that one given up leaves nothing there.
+                    Err(AskError::Timeout) => {}
+                    outcome => break outcome?.into_inner().0,
+                }
+            },
         }
     }
 }
+
+/// How long another worker waits for an actor's end before it is asked anew.
+const JOIN_ROUND: Duration = Duration::from_secs(10);
 
 /// Sends a message from the current worker, and hands it back if it is not taken.
 #[inline]

@@ -17,6 +17,7 @@ use crate::{
     link::LinkSetup,
     message::{Later, Msg, Reply},
     reference::ActorRef,
+    timers::timeout,
 };
 
 /// The steward's index and generation on every worker: it is the first actor there.
@@ -105,8 +106,11 @@ impl Respond<Join> for Steward {
             return Joined(Err(AskError::Dead)).into();
         };
         let (later, responder): (Later, _) = context.defer(&join);
+        let round = context.time_left().unwrap_or(core.limits().ask_timeout);
         context.task(|_| async move {
-            responder.reply(Joined(Ok(Ended(cell).await)));
+            if let Ok(exit) = timeout(round, Ended(cell)).await {
+                responder.reply(Joined(Ok(exit)));
+            }
         });
         later.into()
     }

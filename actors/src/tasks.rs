@@ -153,6 +153,12 @@ impl TaskTable {
         key
     }
 
+    /// Whether the task has not ended.
+    pub(crate) fn contains(&self, key: TaskKey) -> bool {
+        let tasks = self.tasks.borrow();
+        tasks.get(key.index as usize).is_some_and(|(generation, _)| *generation == key.generation)
+    }
+
     pub(crate) fn find(&self, key: TaskKey) -> Option<Rc<TaskCell>> {
         let tasks = self.tasks.borrow();
         let (generation, task) = tasks.get(key.index as usize)?;

@@ -17,7 +17,14 @@ use annulus_transport::{
 };
 use slab::Slab;
 
-use crate::{ask::AskKey, cell::ActorCell, core::Core, delivery::Delivery, error::AskError};
+use crate::{
+    ask::AskKey,
+    cell::ActorCell,
+    contain::{discard, wake},
+    core::Core,
+    delivery::Delivery,
+    error::AskError,
+};
 
 /// What a timer of the wheel does when its time has come.
 pub(crate) enum TimerEvent {
@@ -55,7 +62,13 @@ struct Alarm {
     period: Option<Duration>,
     due: Mono,
     timer: Option<TimerKey>,
+    /// The other timers of the same actor.
+    previous: Option<u32>,
+    next: Option<u32>,
 }
+
+/// Message timers on one worker.
+const MAX_ALARMS: usize = 1 << 20;
 
 #[derive(Default)]
 struct Alarms {
@@ -68,9 +81,39 @@ impl Alarms {
         self.alarms.get_mut(key.index as usize).filter(|alarm| alarm.generation == key.generation)
     }
 
+    /// Adds a timer, in front of the others of its actor.
+    fn insert(&mut self, make: impl FnOnce(AlarmKey) -> Alarm) -> AlarmKey {
+        self.generation = self.generation.wrapping_add(1);
+        let vacant = self.alarms.vacant_entry();
+        let key = AlarmKey { index: vacant.key() as u32, generation: self.generation };
+        let mut alarm = make(key);
+        alarm.next = alarm.actor.first_alarm.replace(Some(key.index));
+        let next = alarm.next;
+        vacant.insert(alarm);
+        if let Some(next) = next {
+            self.alarms[next as usize].previous = Some(key.index);
+        }
+        key
+    }
+
     fn remove(&mut self, key: AlarmKey) -> Option<Alarm> {
         self.find(key)?;
-        Some(self.alarms.remove(key.index as usize))
+        let alarm = self.alarms.remove(key.index as usize);
+        match alarm.previous {
+            Some(previous) => self.alarms[previous as usize].next = alarm.next,
+            None => alarm.actor.first_alarm.set(alarm.next),
+        }
+        if let Some(next) = alarm.next {
+            self.alarms[next as usize].previous = alarm.previous;
+        }
+        Some(alarm)
+    }
+
+    /// The first timer of an actor.
+    fn first_of(&self, actor: &ActorCell) -> Option<AlarmKey> {
+        let index = actor.first_alarm.get()?;
+        let generation = self.alarms.get(index as usize)?.generation;
+        Some(AlarmKey { index, generation })
     }
 }
 
@@ -98,7 +141,7 @@ impl Core {
 
     pub(crate) fn cancel_timer(&self, key: TimerKey) {
         let event = self.timers.wheel.borrow_mut().cancel(key);
-        drop(event);
+        discard("a timer", event);
     }
 
     pub(crate) fn next_timer(&self) -> Option<Mono> {
@@ -111,7 +154,7 @@ impl Core {
         self.timers.wheel.borrow_mut().expire(self.now(), &mut expired);
         for (_, event) in expired.drain(..) {
             match event {
-                TimerEvent::Wake(waker) => waker.wake(),
+                TimerEvent::Wake(waker) => wake(waker),
                 TimerEvent::Ask(key) => self.settle_ask(key, Err(AskError::Timeout)),
                 TimerEvent::Message(key) => self.ring_alarm(key),
             }
@@ -119,24 +162,31 @@ impl Core {
         self.timers.expired.replace(expired);
     }
 
-    /// Sets a message timer. The key goes into the frame's correlation id.
+    /// Sets a message timer. The key goes into the frame's correlation id. `None` if the worker has too
+    /// many.
     pub(crate) fn set_alarm(
         &self,
         actor: Rc<ActorCell>,
         frame: impl FnOnce(u64) -> Frame,
         delay: Duration,
         period: Option<Duration>,
-    ) -> AlarmKey {
+    ) -> Option<AlarmKey> {
         let due = self.io.now().after(delay);
         let mut alarms = self.timers.alarms.borrow_mut();
-        alarms.generation = alarms.generation.wrapping_add(1);
-        let generation = alarms.generation;
-        let vacant = alarms.alarms.vacant_entry();
-        let key = AlarmKey { index: vacant.key() as u32, generation };
-        let timer = Some(self.insert_timer(due, TimerEvent::Message(key)));
-        let frame = frame(key.to_bits());
-        vacant.insert(Alarm { generation, actor, frame, period, due, timer });
-        key
+        if alarms.alarms.len() >= MAX_ALARMS {
+            return None;
+        }
+        let key = alarms.insert(|key| Alarm {
+            generation: key.generation,
+            actor,
+            frame: frame(key.to_bits()),
+            period,
+            due,
+            timer: Some(self.insert_timer(due, TimerEvent::Message(key))),
+            previous: None,
+            next: None,
+        });
+        Some(key)
     }
 
     /// The message goes into the mailbox. Whether it is still wanted is seen when it comes out.
@@ -192,17 +242,10 @@ impl Core {
     }
 
     /// Cancels the message timers of an actor that has ended.
-    pub(crate) fn cancel_alarms_of(&self, actor: &Rc<ActorCell>) {
-        let alarms = self.timers.alarms.borrow();
-        if alarms.alarms.is_empty() {
-            return;
-        }
-        let theirs = alarms.alarms.iter().filter(|(_, alarm)| Rc::ptr_eq(&alarm.actor, actor));
-        let keys: Vec<AlarmKey> = theirs
-            .map(|(index, alarm)| AlarmKey { index: index as u32, generation: alarm.generation })
-            .collect();
-        drop(alarms);
-        for key in keys {
+    pub(crate) fn cancel_alarms_of(&self, actor: &ActorCell) {
+        loop {
+            let first = self.timers.alarms.borrow().first_of(actor);
+            let Some(key) = first else { return };
             self.cancel_alarm(key);
         }
     }

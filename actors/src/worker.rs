@@ -1,11 +1,12 @@
 //! The worker: one thread, one ring, and the turn that it runs over and over.
 //!
-//! A turn, in order: take in what other threads and workers have sent; hand on what links have
-//! received; run the local inbox and what is ready, within a budget; let timers expire; publish what
-//! has been made for other workers and nodes; and enter the kernel, once, to submit and, if there is
-//! nothing else to do, to wait.
+//! A turn, in order: enter the kernel, once, to submit and, if there was nothing else to do, to wait;
+//! take in what other threads and workers have sent; hand on what links have received; run the local
+//! inbox and what is ready, within a budget; let timers expire; publish what has been made for other
+//! workers and nodes.
 
 use std::{
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     task::{Context as TaskContext, Waker},
@@ -15,9 +16,10 @@ use std::{
 use annulus_transport::driver::{DriverError, Mono, Wait};
 
 use crate::{
-    actors::panic_text,
+    contain::{contain, discard, panic_text, wake},
     core::Core,
     entry::Command,
+    node::host::NextTurn,
     tasks::{Runnable, TaskKey},
 };
 
@@ -37,27 +39,67 @@ pub(crate) struct Worker {
     spin: Duration,
     /// When there was last something to do.
     busy_at: Mono,
+    /// Whether others have been told that this worker sleeps.
+    parked: bool,
     woken: Vec<Waker>,
 }
 
 impl Worker {
     pub(crate) fn new(core: Rc<Core>, commands: flume::Receiver<Command>, spin: Duration) -> Self {
         let busy_at = core.now();
-        Worker { core, commands, spin, busy_at, woken: Vec::new() }
+        Worker { core, commands, spin, busy_at, parked: false, woken: Vec::new() }
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
     }
 
     /// Runs turns until the node ends.
     pub(crate) fn run(mut self) -> Result<(), DriverError> {
         let core = self.core.clone();
-        core.clone().enter(|| {
-            while !core.ended.get() {
-                self.turn()?;
-            }
-            Ok(())
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            core.enter(|| {
+                let mut wait = Wait::No;
+                while !core.ended.get() {
+                    self.take_in(wait)?;
+                    wait = self.work();
+                }
+                self.take_in(Wait::No)
+            })
+        }));
+        ran.unwrap_or_else(|panic| {
+            let source = io::Error::other(panic_text(&panic).to_owned());
+            Err(DriverError { doing: "a turn panicked", source })
         })
     }
 
-    fn turn(&mut self) -> Result<(), DriverError> {
+    /// Runs one turn without blocking: for a worker that somebody else drives.
+    pub(crate) fn turn(&mut self) -> Result<NextTurn, DriverError> {
+        let core = self.core.clone();
+        core.enter(|| {
+            self.take_in(Wait::No)?;
+            let wait = self.work();
+            Ok(match wait {
+                _ if core.ended.get() => NextTurn::Never,
+                Wait::No => NextTurn::Now,
+                Wait::Until(until) => NextTurn::Parked(until),
+            })
+        })
+    }
+
+    /// Submits, waits as `wait` says, and takes in what has completed.
+    fn take_in(&mut self, wait: Wait) -> Result<(), DriverError> {
+        let entered = self.core.io.enter(wait, &mut self.woken);
+        if std::mem::take(&mut self.parked) {
+            self.core.entry().parker.unpark();
+        }
+        entered?;
+        self.woken.drain(..).for_each(wake);
+        Ok(())
+    }
+
+    /// Does what there is to do, within the budget of a turn. Returns how long to wait then.
+    fn work(&mut self) -> Wait {
         let core = self.core.clone();
         core.refresh_now();
         let mut busy = self.take_commands();
@@ -71,11 +113,7 @@ impl Worker {
         if busy {
             self.busy_at = core.now();
         }
-        self.enter_kernel()?;
-        for waker in self.woken.drain(..) {
-            waker.wake();
-        }
-        Ok(())
+        self.park()
     }
 
     fn take_commands(&mut self) -> bool {
@@ -84,40 +122,37 @@ impl Worker {
             any = true;
             match command {
                 Command::Wake(target) => self.core.push_ready(target),
-                Command::Run(job) => {
-                    // The job is a user's: `spawn_with` makes an actor in it.
-                    let ran = catch_unwind(AssertUnwindSafe(|| job(&self.core)));
-                    if let Err(panic) = ran {
-                        let panic = panic_text(&panic);
-                        tracing::error!(target: "annulus", panic, "a job for a worker panicked");
-                    }
-                }
+                // The job is a user's: `spawn_with` makes an actor in it.
+                Command::Run(job) => contain("a job for a worker", || job(&self.core)),
             }
         }
         any
     }
 
-    /// Submits, and waits if there is nothing to do: for a while by asking again and again, then
-    /// parked in the kernel.
-    fn enter_kernel(&mut self) -> Result<(), DriverError> {
+    /// Gets ready to sleep if there is nothing to do: after asking again and again for a while.
+    fn park(&mut self) -> Wait {
         let core = &self.core;
         let spinning = core.now().since(self.busy_at) < self.spin;
         if !core.is_idle() || spinning {
-            return core.io.enter(Wait::No, &mut self.woken);
+            return Wait::No;
         }
         let parker = &core.entry().parker;
         parker.prepare();
         // What was sent before the flag was up has rung no bell.
         if !core.lanes.is_empty() || !self.commands.is_empty() {
             parker.cancel();
-            return core.io.enter(Wait::No, &mut self.woken);
+            return Wait::No;
         }
+        self.parked = true;
         // A lane that is full says nothing when there is room again: look again soon.
         let full_lane = (!core.lanes.is_flushed()).then(|| core.now().after(FULL_LANE_PAUSE));
-        let until = [core.next_timer(), full_lane].into_iter().flatten().min();
-        let entered = core.io.enter(Wait::Until(until), &mut self.woken);
-        parker.unpark();
-        entered
+        Wait::Until([core.next_timer(), full_lane].into_iter().flatten().min())
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} of {:?}", self.core.worker(), self.core.shared)
     }
 }
 
@@ -177,11 +212,14 @@ impl Core {
         self.running.replace(before);
         match polled {
             Ok(polled) if polled.is_pending() => task.future.set(Some(future)),
-            Ok(_) => drop(self.tasks.remove(key)),
+            Ok(_) => {
+                let task = self.tasks.remove(key);
+                discard("a task", (task, future));
+            }
             Err(panic) => {
                 tracing::error!(target: "annulus", panic = panic_text(&panic), "a task panicked");
-                drop(self.tasks.remove(key));
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+                let task = self.tasks.remove(key);
+                discard("a task", (task, future));
             }
         }
     }

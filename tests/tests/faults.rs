@@ -118,7 +118,7 @@ fn a_panic_in_a_future_given_to_a_node_is_its_own() {
             panic!("in a future");
         }
     });
-    assert_eq!(ran, Err(annulus::RunError));
+    assert_eq!(ran, Err(annulus::RunError::Ended));
     assert!(lives(&node));
 }
 

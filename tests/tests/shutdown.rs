@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use annulus::{ShutdownTimedOut, prelude::*};
+use annulus::{ShutdownError, prelude::*};
 use annulus_tests::{Over, PATIENCE, Pair, Shared, descriptors, ends, eventually, messages::*};
 
 /// One test at a time: they count the descriptors of the process.
@@ -141,7 +141,7 @@ fn a_shutdown_that_takes_too_long_says_so_and_ends_all_the_same() {
     let within = Duration::from_millis(500);
     let begin = Instant::now();
     let ended = ends("the shutdown", move || node.shutdown(within));
-    assert_eq!(ended, Err(ShutdownTimedOut { within }));
+    assert_eq!(ended, Err(ShutdownError::TimedOut { within }));
     // Not three times that.
     assert!(begin.elapsed() < 2 * within, "{:?}", begin.elapsed());
     assert_eq!(done.all(), ["nap begins", "dropped"]);
