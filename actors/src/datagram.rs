@@ -10,11 +10,12 @@
 //! offset  size  field
 //!      0     4  "ANUD"
 //!      4     4  number of the sending node
-//!      8     8  token of the receiving node, as it said in its hello
+//!      8     8  token that the receiving node gave the sending one in its hello
 //!     16     .  one frame
 //! ```
 //!
-//! Without the token, which only nodes with a link learn, a datagram is dropped unread.
+//! The token is random, for one node and one session: without it a datagram is dropped unread. Where
+//! it comes from counts for nothing, as hosts with several addresses may send from any of them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -240,10 +241,14 @@ impl Core {
         let (prefix, _) = datagram.split_first_chunk::<PREFIX>()?;
         let node =
             NodeId::from_bits(u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]));
-        if prefix[0..4] != MAGIC || prefix[8..16] != self.shared.datagram_token.to_le_bytes() {
+        if prefix[0..4] != MAGIC {
             return None;
         }
-        let peer = self.links.any_to(node)?.peer;
+        let link = self.links.any_to(node)?;
+        if prefix[8..16] != link.own_datagram_token.to_le_bytes() {
+            return None;
+        }
+        let peer = link.peer;
         let frame = datagram.slice(PREFIX, datagram.len() - PREFIX);
         let mut frames = FrameReader::foreign(frame, self.limits().max_payload);
         let frame = frames.next_frame().ok()??;

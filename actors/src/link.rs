@@ -64,6 +64,8 @@ pub(crate) struct LinkSetup {
     /// Where the peer's workers take datagrams, and with what token.
     pub(crate) datagrams: Vec<SocketAddr>,
     pub(crate) datagram_token: u64,
+    /// What datagrams from the peer have to carry.
+    pub(crate) own_datagram_token: u64,
     /// What arrived behind the handshake.
     pub(crate) rest: Vec<u8>,
 }
@@ -107,6 +109,7 @@ pub(crate) struct Link {
     pub(crate) outbox: RefCell<Outbox>,
     pub(crate) datagrams: Vec<SocketAddr>,
     pub(crate) datagram_token: u64,
+    pub(crate) own_datagram_token: u64,
     dirty: Cell<bool>,
     closed: Cell<bool>,
     /// Why the link is about to close: nothing comes in any more, but what has come in is still to be
@@ -243,8 +246,7 @@ impl Links {
 impl Core {
     /// Makes a connection that has passed its handshake a link of this worker.
     pub(crate) fn attach_link(self: &Rc<Self>, stream: Detached, setup: LinkSetup) {
-        let LinkSetup { peer, name, session, index, max_payload, datagrams, datagram_token, rest } =
-            setup;
+        let LinkSetup { peer, name, session, index, max_payload, rest, .. } = setup;
         let mut limits = self.limits().outbox();
         limits.max_payload = limits.max_payload.min(max_payload);
         let link = Rc::new(Link {
@@ -253,8 +255,9 @@ impl Core {
             session,
             index,
             outbox: RefCell::new(Outbox::new(Destination::Node, limits, self.pool.clone())),
-            datagrams,
-            datagram_token,
+            datagrams: setup.datagrams,
+            datagram_token: setup.datagram_token,
+            own_datagram_token: setup.own_datagram_token,
             dirty: Cell::new(false),
             closed: Cell::new(false),
             ending: RefCell::new(None),
@@ -315,7 +318,7 @@ impl Core {
         };
         self.fail_asks_to(link.peer);
         if end != LinkEnd::Dropped {
-            cluster::report_link_lost(self, link.peer, &link.name, link.session, link.index, end);
+            cluster::report_link_lost(self, &link.name, link.session, link.index, end);
         }
     }
 

@@ -229,7 +229,6 @@ impl NodeBuilder {
             incarnation_tag: fold32(incarnation),
             endpoints,
             datagrams: reports.iter().filter_map(|report| report.datagrams).collect(),
-            datagram_token: reports[0].token,
             limits: self.limits,
             loads: entries.iter().map(|_| AtomicUsize::new(0)).collect(),
             entries,

@@ -38,7 +38,6 @@ pub(super) struct Report {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) datagrams: Option<SocketAddr>,
     pub(super) wall_nanos: u64,
-    pub(super) token: u64,
 }
 
 /// What a worker needs to go on.
@@ -74,13 +73,10 @@ pub(super) fn bind(
         ),
         None => None,
     };
-    let mut token = [0; 8];
-    io.entropy(&mut token);
     let report = Report {
         endpoints: listeners.iter().map(|listener| listener.endpoint().clone()).collect(),
         datagrams: datagrams.as_ref().map(DatagramSocket::address),
         wall_nanos: io.wall().as_nanos() as u64,
-        token: u64::from_le_bytes(token),
     };
     Ok((Sockets { listeners, datagrams }, report))
 }
@@ -123,7 +119,7 @@ fn spawn_system_actors(
 ) -> Result<(), SpawnError> {
     core.spawn(Steward)?;
     if let Some(Joining { advertise, joins }) = joining {
-        core.spawn(Cluster::new(sockets.listeners, advertise, &joins))?;
+        core.spawn(Cluster::new(core, sockets.listeners, advertise, &joins))?;
         core.spawn(Names::default())?;
     }
     if let Some(socket) = sockets.datagrams {

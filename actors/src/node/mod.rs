@@ -53,7 +53,6 @@ pub(crate) struct NodeShared {
     /// Where the node listens, with the ports that were taken.
     pub(crate) endpoints: Vec<String>,
     pub(crate) datagrams: Vec<SocketAddr>,
-    pub(crate) datagram_token: u64,
     pub(crate) limits: Limits,
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Actors on each worker.
