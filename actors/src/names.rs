@@ -7,23 +7,27 @@ use annulus_codec::{
     message::MessageId,
 };
 use annulus_macros::message;
+use annulus_transport::driver::Mono;
 
 use crate::{
-    actor::{Actor, Handler},
+    actor::{Actor, Handler, Respond},
     cluster::{self, WaitForPeer},
     context::Context,
     core::Core,
     error::AskError,
-    message::Msg,
+    message::{Msg, Reply, Responder},
     protocol::Protocol,
     reference::ActorRef,
     steward::{self, Lives},
-    timers::timeout,
+    timers::{sleep, timeout},
 };
 
 /// The index and generation of the actor for names on worker 0: it is the third actor there.
 const INDEX: usize = 2;
 const GENERATION: u32 = 3;
+
+/// How long after the loss of a node it is looked for again.
+const NODE_LOST_PAUSE: Duration = Duration::from_millis(20);
 
 type NamesProtocol = (Lookup, Register);
 
@@ -90,12 +94,11 @@ impl<P: Protocol> Name<P> {
         let mut last = LookupError::NoSuchNode(node.into());
         let find = async {
             loop {
-                match self.look_once(&core, node, patience).await {
-                    Ok(found) => return Ok(found),
-                    Err(error @ LookupError::OtherProtocol { .. }) => return Err(error),
-                    Err(error) => last = error,
+                let looked = self.look_once(&core, node, patience, &mut last).await;
+                match looked {
+                    Err(LookupError::Ask(_)) => sleep(NODE_LOST_PAUSE).await,
+                    found => return found,
                 }
-                crate::sleep(Duration::from_millis(20)).await;
             }
         };
         match timeout(patience, find).await {
@@ -104,24 +107,29 @@ impl<P: Protocol> Name<P> {
         }
     }
 
+    /// Waits for the node and for the name there. What is waited for is in `waits_for`.
     async fn look_once(
         &self,
         core: &Core,
         node: &str,
         patience: Duration,
+        waits_for: &mut LookupError,
     ) -> Result<ActorRef<P>, LookupError> {
         let id = NodeId::from_name(node);
+        *waits_for = LookupError::NoSuchNode(node.into());
         let incarnation = if core.is_here(id) {
             core.shared.incarnation_tag
         } else {
             let wait = WaitForPeer { name: node.into(), patience };
-            cluster::here(core).ask(wait).await.map_err(LookupError::Ask)?.into_inner().0
+            let connected = cluster::here(core).ask(wait).within(patience).await;
+            connected.map_err(LookupError::Ask)?.into_inner().0
         };
-        let lookup = Lookup { name: self.text.to_string() };
-        let found = of(id, incarnation).ask(lookup).await.map_err(LookupError::Ask)?;
-        let Some(address) = found.address.as_ref() else {
-            return Err(LookupError::NoSuchName { name: self.text.to_string(), node: node.into() });
-        };
+        let name = self.text.to_string();
+        let lookup = Lookup { name: name.clone() };
+        *waits_for = LookupError::NoSuchName { name, node: node.into() };
+        let found = of(id, incarnation).ask(lookup).within(patience).await;
+        let found = found.map_err(LookupError::Ask)?;
+        let address = &found.address;
         let offers =
             |id: &MessageId| found.messages.iter().any(|known| known.to_native() == id.bits());
         match P::MESSAGES.iter().find(|id| !offers(id)) {
@@ -209,7 +217,7 @@ impl fmt::Display for LookupError {
 
 impl std::error::Error for LookupError {}
 
-/// Which actor has this name?
+/// Which actor has this name? If none has, the answer comes when one is given it.
 #[message(reply = Found, name = "annulus.Lookup", crate = crate)]
 pub(crate) struct Lookup {
     name: String,
@@ -218,7 +226,7 @@ pub(crate) struct Lookup {
 /// This one, and these are the messages it takes.
 #[message(name = "annulus.Found", crate = crate)]
 pub(crate) struct Found {
-    address: Option<Address>,
+    address: Address,
     messages: Vec<u64>,
 }
 
@@ -239,21 +247,44 @@ struct Entry {
     messages: Vec<u64>,
 }
 
+impl Entry {
+    fn found(&self) -> Found {
+        Found { address: self.address, messages: self.messages.clone() }
+    }
+}
+
+/// Somebody who waits for a name to be given.
+struct Waiting {
+    name: String,
+    until: Mono,
+    responder: Responder<Found>,
+}
+
 #[derive(Default)]
 pub(crate) struct Names {
     names: BTreeMap<String, Entry>,
+    waiting: Vec<Waiting>,
 }
 
 impl Actor for Names {
     type Protocol = NamesProtocol;
 }
 
-impl Handler<Lookup> for Names {
-    async fn handle(&mut self, lookup: Msg<Lookup>, _: &mut Context<Self>) -> Found {
-        match self.names.get(lookup.name.as_str()) {
-            Some(entry) => Found { address: Some(entry.address), messages: entry.messages.clone() },
-            None => Found { address: None, messages: Vec::new() },
+impl Respond<Lookup> for Names {
+    async fn respond(&mut self, lookup: Msg<Lookup>, context: &mut Context<Self>) -> Reply<Found> {
+        if let Some(entry) = self.names.get(lookup.name.as_str()) {
+            return entry.found().into();
         }
+        let (later, responder) = context.defer(&lookup);
+        let now = context.now();
+        let limits = *context.core().limits();
+        // Those who have given up hear no answer.
+        self.waiting.retain(|waiting| waiting.until > now);
+        if self.waiting.len() < limits.names {
+            let until = now.after(context.time_left().unwrap_or(limits.ask_timeout));
+            self.waiting.push(Waiting { name: lookup.name.as_str().into(), until, responder });
+        }
+        later.into()
     }
 }
 
@@ -273,7 +304,11 @@ impl Handler<Register> for Names {
         if self.names.len() >= max {
             return Registered(Err(RegisterError::TooManyNames(max)));
         }
-        self.names.insert(name.clone(), Entry { address, messages });
+        let entry = Entry { address, messages };
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.name == name) {
+            waiting.responder.reply(entry.found());
+        }
+        self.names.insert(name.clone(), entry);
         context.task(|names| async move {
             // `join` only ends when the actor has, or the worker that it lives on.
             let _ = ActorRef::<()>::from_address(address).join().await;
