@@ -518,8 +518,14 @@ pub trait Driver {
     /// A listening stream socket, and the endpoint that it is bound to: the port is filled in if it
     /// was zero.
     ///
+    /// The path of a Unix socket is kept from other listeners, with a lock on the file `<path>.lock`,
+    /// until [`remove_socket`](Self::remove_socket) or the end of the driver. A socket that a dead
+    /// process has left there is replaced. Neither waits for anybody, but both ask the file system: so
+    /// this is for a start.
+    ///
     /// # Errors
-    /// As socket(2), bind(2) and listen(2).
+    /// As socket(2), bind(2) and listen(2), and for the lock file as open(2) and flock(2).
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody listens there.
     fn listen(&mut self, at: &Endpoint, backlog: u32) -> io::Result<(Descriptor, Endpoint)>;
 
     /// A bound datagram socket with room for about `buffer` bytes in each direction, and the address
@@ -539,10 +545,11 @@ pub trait Driver {
     /// As getpeername(2); `EAFNOSUPPORT` for a Unix socket.
     fn peer_address(&mut self, socket: &Descriptor) -> io::Result<SocketAddr>;
 
-    /// Removes the path of a Unix socket that this process bound.
+    /// Removes the path of a Unix socket that this driver bound, unless it leads to another socket by
+    /// now, and lets other listeners have it. The socket must still be open.
     ///
     /// # Errors
-    /// As unlink(2).
+    /// As unlink(2); [`NotFound`](io::ErrorKind::NotFound) if the driver has not bound this path.
     fn remove_socket(&mut self, path: &Path) -> io::Result<()>;
 
     /// The time now.

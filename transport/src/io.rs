@@ -116,7 +116,7 @@ impl Io {
         self.0.borrow_mut().stream_socket(to)
     }
 
-    /// A listening stream socket, and where it listens.
+    /// A listening stream socket, and where it listens: [`Driver::listen`].
     ///
     /// # Errors
     /// As socket(2), bind(2) and listen(2).
@@ -144,10 +144,10 @@ impl Io {
         self.0.borrow_mut().peer_address(socket)
     }
 
-    /// Removes the path of a Unix socket that this process bound.
+    /// Removes the path of a Unix socket that this driver bound: [`Driver::remove_socket`].
     ///
     /// # Errors
-    /// As unlink(2).
+    /// As unlink(2); [`NotFound`](io::ErrorKind::NotFound) if the driver has not bound this path.
     pub fn remove_socket(&self, path: &Path) -> io::Result<()> {
         self.0.borrow_mut().remove_socket(path)
     }

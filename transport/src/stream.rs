@@ -13,7 +13,8 @@ use crate::{
 /// Connections that the kernel keeps for a listener until they are accepted.
 const BACKLOG: u32 = 1024;
 
-/// Waits for streams to come in. A Unix socket's path is removed when it is dropped.
+/// Waits for streams to come in. A Unix socket's path is removed when it is dropped, if it still is this
+/// listener's.
 #[derive(Debug)]
 pub struct Listener {
     io: Io,
@@ -24,10 +25,11 @@ pub struct Listener {
 impl Listener {
     /// Listens at an endpoint. For TCP, port zero means a free one.
     ///
-    /// A Unix socket that nobody listens on any more is replaced.
+    /// A Unix socket that nobody listens on any more is replaced, one that somebody listens on never.
+    /// While it listens, the file `<path>.lock` is there and locked.
     ///
     /// # Errors
-    /// As socket(2), bind(2) and listen(2).
+    /// As socket(2), bind(2) and listen(2); `AddrInUse` if somebody listens there.
     pub fn bind(io: &Io, at: &Endpoint) -> io::Result<Self> {
         let (socket, endpoint) = io.listen(at, BACKLOG)?;
         Ok(Listener { io: io.clone(), accepting: io.accept(&socket), endpoint })
@@ -51,7 +53,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Endpoint::Unix(path) = &self.endpoint {
-            // Somebody may have removed it already; there is nothing to do about an error here.
+            // There is nothing to do about an error here. The socket is still open: `accepting` has it.
             let _ = self.io.remove_socket(path);
         }
     }

@@ -14,6 +14,7 @@ use std::{
 
 use annulus_transport::{
     driver::{Cause, Detached, Operation, Wait},
+    endpoint::Endpoint,
     file::{File, OpenOptions},
     io::Io,
     ring::{RingConfig, RingDriver, StartError},
@@ -116,6 +117,23 @@ fn r72_what_a_forgotten_accept_or_open_brings_is_closed() {
         turn_until(&io, || io.in_flight() == 0);
     }
     assert_eq!(open(), before);
+}
+
+#[test]
+fn r27_a_unix_listener_leaves_no_descriptors_behind() {
+    let _turn = turn();
+    let dir = Dir::new("r27-descriptors");
+    let at = Endpoint::Unix(dir.path("socket"));
+    let io = io();
+    let before = open();
+    for _ in 0..10 {
+        let listener = Listener::bind(&io, &at).unwrap();
+        assert_eq!(open(), before + 2, "the socket and its lock");
+        Listener::bind(&io, &at).unwrap_err();
+        assert_eq!(open(), before + 2);
+        drop(listener);
+        assert_eq!(open(), before);
+    }
 }
 
 #[test]

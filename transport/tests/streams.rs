@@ -4,9 +4,12 @@ mod common;
 
 use std::{
     net::TcpStream,
-    os::unix::net::{UnixDatagram, UnixListener},
+    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
     path::PathBuf,
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -209,6 +212,77 @@ fn r27_a_stale_socket_is_replaced_and_nothing_else() {
     std::fs::File::create(&file).unwrap();
     assert!(in_use(&file) && file.exists());
     assert!(io.remove_socket(&file).is_err() && file.exists());
+}
+
+#[test]
+fn r27_a_live_listener_is_never_displaced() {
+    let dir = Dir::new("r27-live");
+    let path = dir.path("socket");
+    let at = Endpoint::Unix(path.clone());
+    let io = io();
+    let living = Listener::bind(&io, &at).unwrap();
+    let error = Listener::bind(&io, &at).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains("socket.lock"), "{error}");
+    // Not even if the path is gone for a moment, as it is while a stale one is replaced.
+    std::fs::remove_file(&path).unwrap();
+    let error = Listener::bind(&io, &at).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    drop(living);
+    Listener::bind(&io, &at).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path("")).unwrap().count(), 0, "nothing stays");
+}
+
+#[test]
+fn r27_of_listeners_that_race_for_a_stale_path_one_gets_it() {
+    let dir = Dir::new("r27-race");
+    let path = dir.path("socket");
+    let at = Endpoint::Unix(path.clone());
+    let living = AtomicUsize::new(0);
+    let got = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let io = io();
+                for _ in 0..500 {
+                    let Ok(listener) = Listener::bind(&io, &at) else {
+                        thread::yield_now();
+                        continue;
+                    };
+                    assert_eq!(living.fetch_add(1, Ordering::SeqCst), 0, "two at a time");
+                    got.fetch_add(1, Ordering::SeqCst);
+                    UnixStream::connect(&path).expect("the path leads to the listener");
+                    living.fetch_sub(1, Ordering::SeqCst);
+                    drop(listener);
+                    // What a process leaves that is killed. Another one may be faster.
+                    let _ = UnixListener::bind(&path);
+                }
+            });
+        }
+    });
+    assert!(got.into_inner() > 4);
+}
+
+#[test]
+fn r27_a_path_that_is_somebody_elses_by_now_is_not_removed() {
+    let dir = Dir::new("r27-other");
+    let path = dir.path("socket");
+    let io = io();
+    let listener = Listener::bind(&io, &Endpoint::Unix(path.clone())).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let _other = UnixListener::bind(&path).unwrap();
+    drop(listener);
+    UnixStream::connect(&path).expect("the other listens on");
+}
+
+#[test]
+fn r27_a_path_that_cannot_be_locked_says_why() {
+    let dir = Dir::new("r27-lock");
+    let io = io();
+    std::fs::create_dir(dir.path("socket.lock")).unwrap();
+    let error = Listener::bind(&io, &Endpoint::Unix(dir.path("socket"))).unwrap_err();
+    assert!(error.to_string().contains("socket.lock"), "{error}");
+    assert!(!dir.path("socket").exists());
 }
 
 #[test]

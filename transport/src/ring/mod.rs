@@ -8,7 +8,8 @@
 //! - `slots` keeps every operation in flight, with all memory that the kernel uses for it.
 //! - `prepare` writes the entries that ask the kernel for it, `complete` reads the results.
 //! - `submit` is the ring: the queues, and the one system call.
-//! - `operations` drives all these; `doorbell` wakes rings; `sockets` makes sockets; `clock` tells time.
+//! - `operations` drives all these; `doorbell` wakes rings; `clock` tells time.
+//! - `sockets` makes sockets, `unix_path` keeps their paths.
 //! - `start` sets a ring up, [`probe`] asks the kernel what it has.
 //!
 //! # The kernel and memory
@@ -37,6 +38,7 @@ mod slots;
 mod sockets;
 mod start;
 mod submit;
+mod unix_path;
 
 use std::{
     fmt, io,
@@ -56,6 +58,7 @@ use self::{
     abi::Kind,
     operations::Operations,
     submit::{Entered, Submission, Unit},
+    unix_path::BoundPath,
 };
 pub use self::{
     affinity::pin_to_core,
@@ -91,6 +94,8 @@ pub struct RingDriver {
     former_peers: Vec<Arc<RingDoorbell>>,
     /// Workers whose doorbell is to be rung again.
     owed: Vec<usize>,
+    /// Paths of Unix sockets that this driver has bound.
+    paths: Vec<BoundPath>,
     counters: DriverCounters,
     abandoned: bool,
     /// The ring belongs to one thread, whatever the `io-uring` crate says.
@@ -117,6 +122,7 @@ impl RingDriver {
             peers: Vec::new(),
             former_peers: Vec::new(),
             owed: Vec::new(),
+            paths: Vec::new(),
             counters: DriverCounters::default(),
             abandoned: false,
             _one_thread: PhantomData,
@@ -324,8 +330,9 @@ impl Driver for RingDriver {
     }
 
     fn listen(&mut self, at: &Endpoint, backlog: u32) -> io::Result<(Descriptor, Endpoint)> {
-        let (socket, bound) = sockets::listen(at, backlog)?;
-        Ok((socket.into(), bound))
+        let listening = sockets::listen(at, backlog)?;
+        self.paths.extend(listening.path);
+        Ok((listening.socket.into(), listening.at))
     }
 
     fn datagram_socket(
@@ -345,7 +352,9 @@ impl Driver for RingDriver {
     }
 
     fn remove_socket(&mut self, path: &Path) -> io::Result<()> {
-        sockets::remove(path)
+        let index = self.paths.iter().position(|bound| bound.path() == path);
+        let index = index.ok_or(io::ErrorKind::NotFound)?;
+        self.paths.swap_remove(index).remove()
     }
 
     fn now(&self) -> Mono {

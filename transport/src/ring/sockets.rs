@@ -1,18 +1,19 @@
-//! Sockets, made by plain system calls: this happens rarely, and none of it waits.
+//! Sockets, made by plain system calls: this happens rarely, at the start as a rule, and none of it waits
+//! for others.
 
 use std::{
     io,
     net::SocketAddr,
-    os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::fs::FileTypeExt,
-    },
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     path::Path,
 };
 
 use libc::c_int;
 
-use super::address::{Address, is_abstract};
+use super::{
+    address::{Address, is_abstract},
+    unix_path::{BoundPath, Identity, PathLock},
+};
 use crate::endpoint::Endpoint;
 
 /// A stream socket that can be connected to `to`.
@@ -28,24 +29,42 @@ pub(super) fn stream(to: &Endpoint) -> io::Result<OwnedFd> {
     }
 }
 
-/// A listening stream socket, and where it listens.
-pub(super) fn listen(at: &Endpoint, backlog: u32) -> io::Result<(OwnedFd, Endpoint)> {
-    let (socket, bound) = match at {
+/// A socket that listens.
+pub(super) struct Listening {
+    pub(super) socket: OwnedFd,
+    /// Where it listens.
+    pub(super) at: Endpoint,
+    /// What it has bound in the file system.
+    pub(super) path: Option<BoundPath>,
+}
+
+/// A listening stream socket.
+pub(super) fn listen(at: &Endpoint, backlog: u32) -> io::Result<Listening> {
+    let listening = match at {
         Endpoint::Tcp(address) => {
             // Connections inherit TCP_NODELAY from the listener.
             let socket = stream(at)?;
             set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
             bind(&socket, &Address::of_ip(address))?;
-            let bound = Endpoint::Tcp(local_address(&socket)?);
-            (socket, bound)
+            let at = Endpoint::Tcp(local_address(&socket)?);
+            Listening { socket, at, path: None }
         }
-        Endpoint::Unix(path) => (bound_unix(path)?, at.clone()),
+        Endpoint::Unix(path) => {
+            let (socket, path) = bound_unix(path)?;
+            Listening { socket, at: at.clone(), path }
+        }
         Endpoint::Udp(_) => return Err(no_stream()),
     };
     let backlog = c_int::try_from(backlog).unwrap_or(c_int::MAX);
     // SAFETY: takes no pointers.
-    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
-    Ok((socket, bound))
+    let listened = check(unsafe { libc::listen(listening.socket.as_raw_fd(), backlog) });
+    match (listened, listening.path) {
+        (Ok(_), path) => Ok(Listening { path, ..listening }),
+        (Err(error), path) => {
+            path.map_or(Ok(()), BoundPath::remove)?;
+            Err(error)
+        }
+    }
 }
 
 /// A bound datagram socket, and where it is bound.
@@ -59,47 +78,40 @@ pub(super) fn datagram(at: SocketAddr, buffer: usize) -> io::Result<(OwnedFd, So
     Ok((socket, bound))
 }
 
-/// Removes the path of a Unix socket; nothing else that may be there.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    if is_abstract(path) {
-        return Ok(());
-    }
-    if !path.symlink_metadata()?.file_type().is_socket() {
-        return Err(io::Error::from_raw_os_error(libc::ENOTSOCK));
-    }
-    std::fs::remove_file(path)
-}
-
 /// As a stream cannot be had from UDP.
 fn no_stream() -> io::Error {
     io::Error::from_raw_os_error(libc::EPROTOTYPE)
 }
 
-fn bound_unix(path: &Path) -> io::Result<OwnedFd> {
+fn bound_unix(path: &Path) -> io::Result<(OwnedFd, Option<BoundPath>)> {
     let address = Address::of_unix(path).map_err(io::Error::from_raw_os_error)?;
     let socket = socket(libc::AF_UNIX, libc::SOCK_STREAM)?;
+    if is_abstract(path) {
+        bind(&socket, &address)?;
+        return Ok((socket, None));
+    }
+    let lock = PathLock::acquire(path)?;
     match bind(&socket, &address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path, &address) => {
-            remove(path)?;
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            stale(path, &address).ok_or(error)?.remove(path)?;
             bind(&socket, &address)?;
         }
         result => result?,
     }
-    Ok(socket)
+    let path = BoundPath::new(path, lock)?;
+    Ok((socket, Some(path)))
 }
 
-/// Whether there is a socket that nobody listens on: left behind by a process that died.
-fn is_stale(path: &Path, address: &Address) -> bool {
-    let Ok(probe) = socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_NONBLOCK) else {
-        return false;
-    };
+/// The socket at the path, if nobody listens on it: left behind by a process that died.
+fn stale(path: &Path, address: &Address) -> Option<Identity> {
+    // A regular file refuses connections as well.
+    let there = Identity::of_socket(path).ok()?;
+    let probe = socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_NONBLOCK).ok()?;
     // SAFETY: pointer and length are those of a valid address.
     let result =
         check(unsafe { libc::connect(probe.as_raw_fd(), address.as_ptr(), address.len()) });
     let refused = matches!(result, Err(error) if error.kind() == io::ErrorKind::ConnectionRefused);
-    // A regular file refuses connections as well.
-    let is_socket = path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket());
-    refused && is_socket
+    refused.then_some(there)
 }
 
 fn family(address: &SocketAddr) -> c_int {
