@@ -11,6 +11,7 @@
 //! - `operations` drives all these; `doorbell` wakes rings; `clock` tells time.
 //! - `sockets` makes sockets, `unix_path` keeps their paths.
 //! - `start` sets a ring up, [`probe`] asks the kernel what it has.
+//! - `fault` lets system calls go wrong, for tests.
 //!
 //! # The kernel and memory
 //! The one rule that everything leans on: what an entry points to belongs to a slot, and a slot is freed
@@ -31,6 +32,7 @@ mod affinity;
 mod clock;
 mod complete;
 mod doorbell;
+mod fault;
 mod operations;
 mod prepare;
 pub mod probe;
@@ -63,6 +65,7 @@ use self::{
 pub use self::{
     affinity::pin_to_core,
     doorbell::RingDoorbell,
+    fault::EnterFault,
     start::{RingConfig, StartError},
 };
 use crate::{
@@ -110,7 +113,7 @@ impl RingDriver {
     pub fn new(config: &RingConfig) -> Result<Self, StartError> {
         let mut ring = start::start(config)?;
         let directly = !config.force_eventfd && doorbell::can_send_without_ring(&mut ring);
-        let submission = Submission::new(ring);
+        let submission = Submission::new(ring, config.enter_faults.clone());
         // SAFETY: the ring is open for as long as `submission` lives, which is longer than the borrow.
         let ring = unsafe { BorrowedFd::borrow_raw(submission.fd()) };
         let bell =

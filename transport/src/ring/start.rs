@@ -1,10 +1,10 @@
 //! How a ring is started, and why it may not be.
 
-use std::{fmt, io};
+use std::{fmt, io, ops::Range};
 
 use io_uring::IoUring;
 
-use super::probe;
+use super::{fault::EnterFault, probe};
 
 /// The kernel's limits on the sizes of the queues.
 const ENTRIES_MAX: u32 = 32 * 1024;
@@ -26,11 +26,20 @@ pub struct RingConfig {
     /// Does as if the kernel had no MSG_RING without a ring.
     #[doc(hidden)]
     pub force_eventfd: bool,
+    /// Lets these system calls of the ring go wrong, counted from zero, to see what the driver does then.
+    #[doc(hidden)]
+    pub enter_faults: Vec<(Range<u64>, EnterFault)>,
 }
 
 impl Default for RingConfig {
     fn default() -> Self {
-        RingConfig { entries: 256, cq_entries: 4096, fail_setup: None, force_eventfd: false }
+        RingConfig {
+            entries: 256,
+            cq_entries: 4096,
+            fail_setup: None,
+            force_eventfd: false,
+            enter_faults: Vec::new(),
+        }
     }
 }
 

@@ -8,7 +8,10 @@ use io_uring::{
     types::{CancelBuilder, SubmitArgs, Timespec},
 };
 
-use super::clock;
+use super::{
+    clock,
+    fault::{self, EnterFault, EnterFaults},
+};
 use crate::driver::DriverError;
 
 /// How often in a row the kernel may be short of something before the driver gives up: after about ten
@@ -63,7 +66,9 @@ pub(super) struct Submission {
     /// What found no room in the submission queue, in order.
     backlog: VecDeque<Unit>,
     flags: u32,
+    /// How often in a row the kernel was short of something.
     busy: u32,
+    faults: EnterFaults,
     /// System calls that submit, wait, or both.
     pub(super) enters: u64,
     /// The kernel dropped completions: nobody knows any more what is in flight.
@@ -72,7 +77,7 @@ pub(super) struct Submission {
 
 impl Submission {
     /// Takes over a ring.
-    pub(super) fn new(ring: IoUring) -> Self {
+    pub(super) fn new(ring: IoUring, faults: EnterFaults) -> Self {
         // With DEFER_TASKRUN nothing completes unless GETEVENTS is set, so it always is.
         let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         if ring.params().is_feature_no_iowait() {
@@ -83,6 +88,7 @@ impl Submission {
             backlog: VecDeque::new(),
             flags: flags.bits(),
             busy: 0,
+            faults,
             enters: 0,
             lost: false,
         }
@@ -161,22 +167,41 @@ impl Submission {
         self.refill();
         let want = if self.backlog.is_empty() { want } else { 0 };
         let to_submit = self.ring.submission().len() as u32;
-        let timeout = timeout.map(Timespec::from);
-        let mut arguments = SubmitArgs::new();
-        if let Some(timeout) = &timeout {
-            arguments = arguments.timespec(timeout);
-        }
-        self.enters += 1;
-        let submitter = self.ring.submitter();
-        // SAFETY: with EXT_ARG the argument is a `SubmitArgs`, which lives until the call returns.
-        // What the submitted entries point to is valid by the contract of `push`.
-        let result = unsafe { submitter.enter(to_submit, want, self.flags, Some(&arguments)) };
+        let result = self.system_call(to_submit, want, timeout);
         // A short count is no error: the rest stays in the queue for the next call.
         match result {
             // The count hides how the wait went: a signal may have ended it.
             Ok(1..) if want > 0 => self.entered().map(|_| Entered::Interrupted),
             Ok(_) => self.entered(),
-            Err(error) => self.entered_badly(error),
+            Err(error) => self.entered_badly(error, want > 0),
+        }
+    }
+
+    fn system_call(
+        &mut self,
+        to_submit: u32,
+        want: u32,
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        let fault = fault::of(&self.faults, self.enters);
+        self.enters += 1;
+        let (to_submit, want) = match fault {
+            Some(EnterFault::Refuse(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+            Some(EnterFault::Short(most)) if most < to_submit => (most, 0),
+            _ => (to_submit, want),
+        };
+        let timeout = timeout.map(Timespec::from);
+        let mut arguments = SubmitArgs::new();
+        if let Some(timeout) = &timeout {
+            arguments = arguments.timespec(timeout);
+        }
+        let submitter = self.ring.submitter();
+        // SAFETY: with EXT_ARG the argument is a `SubmitArgs`, which lives until the call returns.
+        // What the submitted entries point to is valid by the contract of `push`.
+        let result = unsafe { submitter.enter(to_submit, want, self.flags, Some(&arguments)) };
+        match fault {
+            Some(EnterFault::Deny(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            _ => result,
         }
     }
 
@@ -185,11 +210,13 @@ impl Submission {
         Ok(Entered::Done)
     }
 
-    fn entered_badly(&mut self, error: io::Error) -> Result<Entered, DriverError> {
+    fn entered_badly(&mut self, error: io::Error, waited: bool) -> Result<Entered, DriverError> {
+        const TRANSIENT: [i32; 4] = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR];
         match error.raw_os_error() {
             Some(libc::ETIME) => self.entered(),
-            Some(libc::EINTR) => Ok(Entered::Interrupted),
-            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) if self.busy < BUSY_MAX => {
+            // A signal ends a wait: there may be any number of them until its time is over.
+            Some(libc::EINTR) if waited => Ok(Entered::Interrupted),
+            Some(errno) if TRANSIENT.contains(&errno) && self.busy < BUSY_MAX => {
                 self.busy += 1;
                 if self.busy > BUSY_AT_ONCE {
                     clock::pause(Duration::from_millis(1));
@@ -252,7 +279,7 @@ mod tests {
     #[test]
     fn there_is_no_wait_while_entries_find_no_room() {
         let ring = start(&RingConfig { entries: 2, ..RingConfig::default() }).unwrap();
-        let mut submission = Submission::new(ring);
+        let mut submission = Submission::new(ring, Vec::new());
         let (socket, _other) = UnixStream::pair().unwrap();
         for _ in 0..5 {
             let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLIN as u32).build();
@@ -268,5 +295,21 @@ mod tests {
         submission.enter(1, Some(pause)).unwrap();
         assert!(!submission.has_entries());
         assert!(clock::now().since(before) >= pause);
+    }
+
+    #[test]
+    fn r07_a_kernel_that_stays_short_of_something_is_given_up() {
+        for errno in [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR] {
+            let ring = start(&RingConfig::default()).unwrap();
+            let always = vec![(0..u64::MAX, EnterFault::Refuse(errno))];
+            let mut submission = Submission::new(ring, always);
+            submission.busy = BUSY_MAX - 3;
+            for _ in 0..3 {
+                assert_eq!(submission.enter(0, None).unwrap(), Entered::Busy);
+            }
+            let error = submission.enter(0, None).unwrap_err();
+            assert_eq!(error.source.raw_os_error(), Some(errno));
+            assert!(!submission.lost, "nothing was lost");
+        }
     }
 }
