@@ -460,7 +460,8 @@ pub struct DriverCounters {
 /// A worker's only way to the outside. See the [module](self).
 pub trait Driver {
     /// Starts an operation. If `deadline` passes first, it fails with [`Cause::TimedOut`]; that is
-    /// not possible for [`Operation::Accept`].
+    /// not possible for [`Operation::Accept`]. If the kernel has no memory for the deadline, the
+    /// operation does not go on without: it fails with `ENOMEM`.
     ///
     /// It never fails at once: errors come as completions.
     fn start(&mut self, operation: Operation, deadline: Option<Duration>) -> OperationKey;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use annulus_transport::{
-    driver::{Fill, Operation, Output, Wait},
+    driver::{Cause, Fill, Operation, Output, Wait},
     io::Io,
     ring::{EnterFault, RingConfig},
 };
@@ -80,6 +80,23 @@ fn r07_a_short_submission_loses_nothing_and_does_nothing_twice() {
             }
         }
     }
+}
+
+#[test]
+fn r08_an_operation_whose_timeout_is_cut_off_says_what_was_short() {
+    // The kernel takes the operation, then has no memory for the timeout that is linked to it.
+    let io = io_failing(0..1, EnterFault::Short(1), 256);
+    let (stream, _other) = half(&io);
+    let receive = || Operation::Receive {
+        socket: stream.descriptor().clone(),
+        into: Fill::Bytes(Vec::with_capacity(8)),
+    };
+    let error = block_on(&io, io.run(receive(), Some(PATIENCE * 3))).unwrap_err();
+    assert_eq!(error.cause, Cause::Os(libc::ENOMEM));
+    // The next one has its deadline again.
+    let error = block_on(&io, io.run(receive(), Some(Duration::from_millis(5)))).unwrap_err();
+    assert_eq!(error.cause, Cause::TimedOut);
+    assert_eq!((io.in_flight(), io.counters().strays), (0, 0));
 }
 
 #[test]

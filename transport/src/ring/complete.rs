@@ -18,22 +18,23 @@ pub(super) enum Step {
 /// With `give_up`, what is only half done is not taken further.
 pub(super) fn conclude(slot: &mut Slot, give_up: bool) -> Step {
     let result = slot.result.take().expect("the completion left it");
-    let timed_out = slot.timer.is_some_and(has_fired);
+    let timer = Timer::of(slot.timer);
     let operation = slot.operation.take().expect("kept until now");
     let name = operation.name();
     let fail = |cause| Step::Done(Err(OperationError { operation: name, cause }));
     if result < 0 {
-        return fail(cause(name, -result, timed_out, give_up));
+        return fail(cause(name, -result, timer, give_up));
     }
     let count = result as usize;
     if let Operation::Send { data, .. } = &operation {
         slot.sent += count;
         if slot.sent < data.len() {
-            return match (timed_out, give_up, count) {
-                (true, _, _) => fail(Cause::TimedOut),
+            return match (timer, give_up, count) {
+                (Timer::Fired, _, _) => fail(Cause::TimedOut),
                 (_, true, _) => fail(Cause::Canceled),
                 // The kernel takes at least a byte or says why not.
                 (_, _, 0) => fail(Cause::Os(libc::EIO)),
+                // An error that stopped it comes again, and alone; so does the deadline, if it was lost.
                 _ => {
                     slot.operation = Some(operation);
                     Step::Again
@@ -47,10 +48,29 @@ pub(super) fn conclude(slot: &mut Slot, give_up: bool) -> Step {
     }
 }
 
-/// Whether a timeout with this result fired, be it that it cancelled the operation, interrupted it, or
-/// could not find it.
-fn has_fired(timer: i32) -> bool {
-    matches!(-timer, libc::ETIME | libc::EALREADY | libc::ENOENT)
+/// What became of an operation's timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// There was none, or the operation ended first.
+    Quiet,
+    /// It cancelled the operation, interrupted it, or could not find it.
+    Fired,
+    /// The kernel did not set it, for this reason: the operation was cancelled because of that.
+    Lost(i32),
+}
+
+impl Timer {
+    /// What this result of a timeout means, if there is one.
+    pub(super) fn of(result: Option<i32>) -> Self {
+        match result.map_or(0, |result| -result) {
+            ..=0 | libc::ECANCELED => Timer::Quiet,
+            libc::ETIME | libc::EALREADY | libc::ENOENT => Timer::Fired,
+            // It was linked, and to nothing: the kernel takes a pair one by one if it has no memory for
+            // both at once.
+            libc::EINVAL => Timer::Lost(libc::ENOMEM),
+            errno => Timer::Lost(errno),
+        }
+    }
 }
 
 fn output(operation: Operation, count: usize, slot: &mut Slot) -> Result<Output, Cause> {
@@ -105,13 +125,14 @@ fn sender(slot: &mut Slot) -> Result<(PeerAddress, bool), Cause> {
 }
 
 /// What an error number means for an operation.
-pub(super) fn cause(name: OperationName, errno: i32, timed_out: bool, cancelled: bool) -> Cause {
+fn cause(name: OperationName, errno: i32, timer: Timer, cancelled: bool) -> Cause {
     use OperationName::{Receive, Send, Shutdown};
     match errno {
         // What a system call would have been restarted after shows through from the kernel's threads.
-        512..=516 => cause(name, libc::EINTR, timed_out, cancelled),
+        512..=516 => cause(name, libc::EINTR, timer, cancelled),
         // Work that ran on another thread of the kernel ends with EINTR when it is cancelled.
-        libc::ECANCELED | libc::EINTR if timed_out => Cause::TimedOut,
+        libc::ECANCELED | libc::EINTR if timer == Timer::Fired => Cause::TimedOut,
+        libc::ECANCELED | libc::EINTR if let Timer::Lost(reason) = timer => Cause::Os(reason),
         libc::ECANCELED => Cause::Canceled,
         libc::EINTR if cancelled => Cause::Canceled,
         libc::EPIPE | libc::ECONNRESET | libc::ECONNABORTED => Cause::Closed,
@@ -128,20 +149,39 @@ mod tests {
 
     #[test]
     fn r08_timed_out_is_not_cancelled() {
-        let of = |errno, timed_out| cause(OperationName::Receive, errno, timed_out, false);
-        assert_eq!(of(libc::ECANCELED, true), Cause::TimedOut);
-        assert_eq!(of(libc::ECANCELED, false), Cause::Canceled);
-        assert_eq!(of(libc::EINTR, true), Cause::TimedOut);
-        assert_eq!(of(libc::EINTR, false), Cause::Os(libc::EINTR));
+        let of = |errno, timer| cause(OperationName::Receive, errno, timer, false);
+        assert_eq!(of(libc::ECANCELED, Timer::Fired), Cause::TimedOut);
+        assert_eq!(of(libc::ECANCELED, Timer::Quiet), Cause::Canceled);
+        assert_eq!(of(libc::EINTR, Timer::Fired), Cause::TimedOut);
+        assert_eq!(of(libc::EINTR, Timer::Quiet), Cause::Os(libc::EINTR));
+    }
+
+    #[test]
+    fn r73_what_the_kernel_is_short_of_is_not_cancelled() {
+        for errno in [libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN] {
+            for timer in [Timer::Quiet, Timer::Fired, Timer::Lost(libc::EIO)] {
+                for cancelled in [false, true] {
+                    let cause = cause(OperationName::Send, errno, timer, cancelled);
+                    assert_eq!(cause, Cause::Os(errno));
+                }
+            }
+        }
+        // The kernel cancels an operation if it has no memory for its timeout.
+        let timer = Timer::of(Some(-libc::ENOMEM));
+        for errno in [libc::ECANCELED, libc::EINTR] {
+            let cause = cause(OperationName::Send, errno, timer, false);
+            assert_eq!(cause, Cause::Os(libc::ENOMEM));
+        }
+        assert_eq!(Timer::of(Some(-libc::ECANCELED)), Timer::Quiet);
     }
 
     #[test]
     fn a_connection_that_is_gone_is_closed() {
         for errno in [libc::EPIPE, libc::ECONNRESET, libc::ENOTCONN] {
-            let cause = cause(OperationName::Send, errno, false, false);
+            let cause = cause(OperationName::Send, errno, Timer::Quiet, false);
             assert_eq!(cause, Cause::Closed);
         }
-        let refused = cause(OperationName::Connect, libc::ECONNREFUSED, false, false);
+        let refused = cause(OperationName::Connect, libc::ECONNREFUSED, Timer::Quiet, false);
         assert_eq!(refused, Cause::Os(libc::ECONNREFUSED));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     abi::{self, Kind},
-    complete::{self, Step},
+    complete::{self, Step, Timer},
     prepare::{prepare, runs_on_thread},
     slots::{Outcome, Slots},
     submit::{Submission, Unit, cancel_entry, remove_timeout_entry},
@@ -142,13 +142,13 @@ impl Operations {
         let own_timeout = slot.operation.as_ref().is_some_and(runs_on_thread);
         if kind == Kind::Deadline {
             slot.timer = Some(result);
-            let unfinished = match -result {
-                // A timeout of its own cancels nothing by itself.
-                libc::ETIME => own_timeout,
-                // A linked one did not find the operation, on its way between two queues; or the
-                // kernel, for lack of memory, took the pair one by one and so lost the link.
-                libc::ENOENT | libc::EINVAL => true,
-                _ => false,
+            let unfinished = match Timer::of(slot.timer) {
+                Timer::Quiet => false,
+                // A timeout of its own cancels nothing by itself. A linked one does, unless it did not
+                // find the operation, on its way between two queues.
+                Timer::Fired => own_timeout || result == -libc::ENOENT,
+                // It would go on without a deadline.
+                Timer::Lost(_) => true,
             };
             if unfinished && slot.is_pending() {
                 self.cancel(key);
@@ -199,10 +199,10 @@ impl Operations {
                 slot.pausing = true;
                 self.cancel(key);
             }
-        } else if self.ending {
-            self.fail(key, Cause::Canceled);
         } else if result < 0 && !may_accept_again(-result) {
             self.fail(key, Cause::Os(-result));
+        } else if self.ending {
+            self.fail(key, Cause::Canceled);
         } else if !enough {
             slot.pausing = false;
             self.launch(key);

@@ -84,22 +84,53 @@ fn r70_what_does_not_end_is_reported_and_its_memory_is_never_freed() {
 
 #[test]
 fn r08_an_operation_that_lost_its_deadline_is_cancelled() {
-    let mut driver = driver();
-    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let receive = Operation::Receive {
-        socket: Descriptor::from(std::os::fd::OwnedFd::from(ours)),
-        into: Fill::Bytes(Vec::with_capacity(8)),
-    };
-    let key = driver.start(receive, Some(Duration::from_secs(60)));
-    driver.enter(Wait::No, &mut Vec::new()).unwrap();
-    driver.take_in(abi::user_data(Kind::Deadline, key), -libc::EINVAL, false);
-    let soon = driver.now().after(Duration::from_secs(5));
-    while driver.in_flight() > 0 {
-        driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
-        assert!(driver.now() < soon);
+    // Sockets have linked timeouts, files have some of their own.
+    for is_file in [false, true] {
+        for errno in [libc::EINVAL, libc::ENOMEM] {
+            let mut driver = driver();
+            let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let socket = Descriptor::from(std::os::fd::OwnedFd::from(ours));
+            let into = Fill::Bytes(Vec::with_capacity(8));
+            let operation = if is_file {
+                Operation::Read { file: socket, into, len: 8, offset: 0 }
+            } else {
+                Operation::Receive { socket, into }
+            };
+            let key = driver.start(operation, Some(Duration::from_secs(60)));
+            driver.enter(Wait::No, &mut Vec::new()).unwrap();
+            driver.take_in(abi::user_data(Kind::Deadline, key), -errno, false);
+            let soon = driver.now().after(Duration::from_secs(5));
+            while driver.in_flight() > 0 {
+                driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
+                assert!(driver.now() < soon, "it goes on without a deadline");
+            }
+            // And what for is said.
+            let Poll::Ready(outcome) = driver.poll(key, Waker::noop()) else {
+                panic!("it is over");
+            };
+            assert_eq!(outcome.unwrap_err().cause, Cause::Os(libc::ENOMEM));
+        }
     }
-    let outcome = driver.poll(key, Waker::noop());
-    assert!(matches!(outcome, Poll::Ready(Err(error)) if error.cause == Cause::Canceled));
+}
+
+#[test]
+fn r73_an_accept_that_fails_during_the_end_says_why() {
+    let mut driver = driver();
+    let at = "tcp://127.0.0.1:0".parse().unwrap();
+    for (errno, cause) in [
+        (libc::ENOBUFS, Cause::Os(libc::ENOBUFS)),
+        (libc::ENOMEM, Cause::Os(libc::ENOMEM)),
+        (libc::ECANCELED, Cause::Canceled),
+    ] {
+        let (listener, _) = driver.listen(&at, 1).unwrap();
+        let key = driver.operations.start_lost(Operation::Accept { listener });
+        driver.operations.ending = true;
+        driver.take_in(abi::user_data(Kind::Operation, key), -errno, false);
+        let Poll::Ready(outcome) = driver.poll(key, Waker::noop()) else {
+            panic!("it is over");
+        };
+        assert_eq!(outcome.unwrap_err().cause, cause);
+    }
 }
 
 #[test]
