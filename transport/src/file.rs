@@ -122,7 +122,7 @@ impl File {
                 });
             }
             offset += bytes as u64;
-            data = rest(given, bytes);
+            data = given.without(bytes);
         }
         Ok(())
     }
@@ -151,27 +151,6 @@ impl File {
     }
 }
 
-/// The data behind its first `skip` bytes.
-fn rest(data: Data, mut skip: usize) -> Data {
-    match data {
-        Data::Bytes(mut bytes) => {
-            bytes.drain(..skip);
-            Data::Bytes(bytes)
-        }
-        Data::Leases(leases) => {
-            let mut left = Vec::with_capacity(leases.len());
-            for lease in leases {
-                let skipped = skip.min(lease.len());
-                skip -= skipped;
-                if skipped < lease.len() {
-                    left.push(lease.slice(skipped, lease.len() - skipped));
-                }
-            }
-            Data::Leases(left)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use annulus_codec::chunk::ChunkPool;
@@ -187,12 +166,12 @@ mod tests {
             chunk.take_committed()
         });
         let data = Data::Leases(leases.to_vec());
-        let Data::Leases(left) = rest(data, 4) else {
+        let Data::Leases(left) = data.without(4) else {
             panic!("leases stay leases");
         };
         let left: Vec<&[u8]> = left.iter().map(|lease| &**lease).collect();
         assert_eq!(left.concat(), b"wothree");
-        let Data::Bytes(left) = rest(Data::Bytes(b"abc".to_vec()), 1) else {
+        let Data::Bytes(left) = Data::Bytes(b"abc".to_vec()).without(1) else {
             panic!("bytes stay bytes");
         };
         assert_eq!(left, b"bc");

@@ -148,19 +148,11 @@ fn room(into: &mut Fill) -> Result<(*mut u8, u32), i32> {
 
 /// Lists the pieces of `data` behind its first `skip` bytes, as many as there is room for, and returns
 /// how many.
-fn gather(data: &Data, mut skip: usize, pieces: &mut [libc::iovec; MAX_PIECES]) -> usize {
+fn gather(data: &Data, skip: usize, pieces: &mut [libc::iovec; MAX_PIECES]) -> usize {
     let mut count = 0;
-    let mut add = |bytes: &[u8]| {
-        let skipped = skip.min(bytes.len());
-        skip -= skipped;
-        if skipped < bytes.len() && count < MAX_PIECES {
-            pieces[count] = piece(&bytes[skipped..]);
-            count += 1;
-        }
-    };
-    match data {
-        Data::Leases(leases) => leases.iter().for_each(|lease| add(lease)),
-        Data::Bytes(bytes) => add(bytes),
+    for (to, bytes) in pieces.iter_mut().zip(data.pieces(skip)) {
+        *to = piece(bytes);
+        count += 1;
     }
     count
 }
@@ -171,15 +163,9 @@ fn piece(bytes: &[u8]) -> libc::iovec {
 
 /// What is left of `data` behind its first `skip` bytes, if it is in one piece.
 fn single_piece(data: &Data, skip: usize) -> Option<libc::iovec> {
-    let bytes: &[u8] = match data {
-        Data::Bytes(bytes) => bytes,
-        Data::Leases(leases) => match leases.as_slice() {
-            [] => &[],
-            [lease] => lease,
-            _ => return None,
-        },
-    };
-    Some(piece(&bytes[skip..]))
+    let mut pieces = data.pieces(skip);
+    let bytes = pieces.next().unwrap_or_default();
+    pieces.next().is_none().then(|| piece(bytes))
 }
 
 fn connect(socket: Fd, to: &Endpoint, memory: &mut Memory) -> Result<Entry, i32> {
