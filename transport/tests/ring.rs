@@ -360,3 +360,39 @@ fn r63_dropping_a_waker_may_use_the_driver() {
     turn_until(&io, || io.in_flight() == 0);
     SHARED.set(None);
 }
+
+#[test]
+fn a_park_that_nothing_ends_is_ended_and_counted_by_the_fuse() {
+    let fuse = Duration::from_millis(30);
+    let io = io_with(&RingConfig { park_fuse: Some(fuse), ..RingConfig::default() });
+    let fuses = |io: &Io| io.counters().fuses;
+    for burnt in 1..=3 {
+        let before = io.now();
+        io.enter(Wait::Until(None), &mut Vec::new()).unwrap();
+        assert!(io.now().since(before) >= fuse);
+        assert_eq!(fuses(&io), burnt);
+    }
+    let later = io.now().after(PATIENCE);
+    io.enter(Wait::Until(Some(later)), &mut Vec::new()).unwrap();
+    assert!(io.now() < later);
+    assert_eq!(fuses(&io), 4);
+    // What ends earlier by itself is not counted: a time, something to do, no wait at all.
+    let soon = io.now().after(Duration::from_millis(1));
+    io.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
+    io.enter(Wait::No, &mut Vec::new()).unwrap();
+    let outcome = block_on(&io, read_zeros(&io, 8, None));
+    assert!(outcome.is_ok());
+    io.doorbell().ring();
+    io.enter(Wait::Until(None), &mut Vec::new()).unwrap();
+    assert_eq!(fuses(&io), 4);
+}
+
+#[test]
+fn an_idle_worker_sleeps_unless_there_is_a_fuse() {
+    let io = io();
+    let later = io.now().after(Duration::from_millis(1200));
+    io.enter(Wait::Until(Some(later)), &mut Vec::new()).unwrap();
+    assert!(io.now() >= later);
+    assert!(io.counters().enters <= 2, "once to submit, once to wait");
+    assert_eq!(io.counters().fuses, 0);
+}

@@ -24,7 +24,8 @@
 //!
 //! # Why a wait always ends
 //! The wait asks for one completion. Every operation, every failed doorbell and every doorbell that
-//! comes in is one; the deadline of the wait is the system call's own timeout.
+//! comes in is one; the deadline of the wait is the system call's own timeout. Should a wake-up be lost
+//! all the same, [`RingConfig::park_fuse`] helps to find out.
 
 mod abi;
 mod address;
@@ -99,6 +100,8 @@ pub struct RingDriver {
     owed: Vec<usize>,
     /// Paths of Unix sockets that this driver has bound.
     paths: Vec<BoundPath>,
+    /// How long a park may last: see [`RingConfig::park_fuse`].
+    fuse: Option<Duration>,
     counters: DriverCounters,
     abandoned: bool,
     /// The ring belongs to one thread, whatever the `io-uring` crate says.
@@ -126,6 +129,7 @@ impl RingDriver {
             former_peers: Vec::new(),
             owed: Vec::new(),
             paths: Vec::new(),
+            fuse: config.park_fuse,
             counters: DriverCounters::default(),
             abandoned: false,
             _one_thread: PhantomData,
@@ -152,8 +156,10 @@ impl RingDriver {
         let ring = &mut self.operations.submission;
         ring.check()?;
         match wait {
-            Wait::Until(time) if !news => self.submit_and_wait(|| want(time))?,
-            _ if ring.has_entries() || ring.has_deferred() => self.submit_and_wait(|| (0, None))?,
+            Wait::Until(time) if !news => self.park(time)?,
+            _ if ring.has_entries() || ring.has_deferred() => {
+                self.submit_and_wait(|| (0, None))?;
+            }
             _ => return Ok(()),
         }
         for _ in 0..ROUNDS_MAX {
@@ -165,13 +171,24 @@ impl RingDriver {
         Ok(())
     }
 
+    /// Submits and waits until `time`, or until the fuse ends it.
+    fn park(&mut self, time: Option<Mono>) -> Result<(), DriverError> {
+        let fuse = self.fuse.filter(|_| !self.operations.ending);
+        let fuse = fuse.map(|fuse| clock::now().after(fuse));
+        let fuse = fuse.filter(|fuse| time.is_none_or(|time| *fuse < time));
+        let seen = self.submit_and_wait(|| want(fuse.or(time)))?;
+        let burnt = seen == 0 && fuse.is_some_and(|fuse| clock::now() >= fuse);
+        self.counters.fuses += u64::from(burnt);
+        Ok(())
+    }
+
     /// One system call, and the completions that it brought; more than one only if a signal came first
     /// or the kernel was short of something. Whatever is to be submitted has been, then. `want` says
-    /// each time how many completions to wait for, and how long.
+    /// each time how many completions to wait for, and how long. Returns how many came.
     fn submit_and_wait(
         &mut self,
         want: impl Fn() -> (u32, Option<Duration>),
-    ) -> Result<(), DriverError> {
+    ) -> Result<usize, DriverError> {
         let mut seen = 0;
         loop {
             let (count, timeout) = if seen == 0 { want() } else { (0, None) };
@@ -179,7 +196,7 @@ impl RingDriver {
             seen += self.reap();
             let submitted = !self.operations.submission.has_entries();
             if entered == Entered::Done || (seen > 0 && submitted) {
-                return Ok(());
+                return Ok(seen);
             }
         }
     }

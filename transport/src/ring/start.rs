@@ -1,6 +1,6 @@
 //! How a ring is started, and why it may not be.
 
-use std::{fmt, io, ops::Range};
+use std::{fmt, io, ops::Range, time::Duration};
 
 use io_uring::IoUring;
 
@@ -11,7 +11,7 @@ const ENTRIES_MAX: u32 = 32 * 1024;
 /// A pair of linked entries must fit.
 const ENTRIES_MIN: u32 = 2;
 
-/// The sizes of a ring.
+/// The sizes of a ring, and what helps to debug it.
 #[derive(Clone, Debug)]
 pub struct RingConfig {
     /// Entries of the submission queue: operations that go to the kernel with one system call. Rounded
@@ -20,6 +20,13 @@ pub struct RingConfig {
     /// Entries of the completion queue; at least as many as of the submission queue. What does not fit
     /// waits in the kernel, at some cost.
     pub cq_entries: u32,
+    /// For finding wake-ups that are lost: how long a worker that parks stays parked at most. Then it
+    /// looks once more for what it may have missed, and
+    /// [`DriverCounters::fuses`](crate::driver::DriverCounters::fuses) counts it. Where something always
+    /// wakes the worker in time, as in a test, that stays zero.
+    ///
+    /// By default `None`: an idle worker sleeps until there is something to do.
+    pub park_fuse: Option<Duration>,
     /// Fails the setup with this error number, to see what a program does then.
     #[doc(hidden)]
     pub fail_setup: Option<i32>,
@@ -36,6 +43,7 @@ impl Default for RingConfig {
         RingConfig {
             entries: 256,
             cq_entries: 4096,
+            park_fuse: None,
             fail_setup: None,
             force_eventfd: false,
             enter_faults: Vec::new(),
