@@ -13,7 +13,7 @@ use std::{
 };
 
 use annulus_transport::{
-    driver::{Cause, Detached, Operation, Wait},
+    driver::{Cause, Detached, Doorbell as _, Driver as _, Operation, Wait},
     endpoint::Endpoint,
     file::{File, OpenOptions},
     io::Io,
@@ -86,6 +86,32 @@ fn r71_rings_leave_no_descriptors_behind() {
     for _ in 0..20 {
         drop(RingDriver::new(&RingConfig::default()).unwrap());
     }
+    assert_eq!(open(), before);
+}
+
+#[test]
+fn r54_a_doorbell_does_not_keep_a_ring_that_is_gone() {
+    let _turn = turn();
+    let mut here = RingDriver::new(&RingConfig::default()).unwrap();
+    here.enter(Wait::No, &mut Vec::new()).unwrap();
+    let before = open();
+    let there = RingDriver::new(&RingConfig::default()).unwrap();
+    let bell = there.ring_bell();
+    here.set_peers(vec![None, Some(bell.clone())]);
+    drop(there);
+    assert_eq!(open(), before);
+    bell.ring();
+    here.ring_doorbell(1);
+    assert_eq!(here.counters().doorbells_failed, 1);
+
+    // But a ring that is being rung keeps its number until that is over.
+    let there = RingDriver::new(&RingConfig::default()).unwrap();
+    here.set_peers(vec![None, Some(there.ring_bell())]);
+    here.ring_doorbell(1);
+    here.set_peers(Vec::new());
+    drop(there);
+    assert!(open() > before);
+    here.enter(Wait::No, &mut Vec::new()).unwrap();
     assert_eq!(open(), before);
 }
 

@@ -7,7 +7,7 @@
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -31,36 +31,46 @@ const INTERRUPTIONS: usize = 1000;
 
 /// The doorbell of a ring, for other workers and for other threads.
 ///
-/// It has a descriptor of its own for the ring, so the number can never come to mean something else
-/// while somebody still rings it. To ring after the driver is gone does nothing.
+/// It keeps nothing of the ring: to ring after the driver is gone does nothing.
 #[derive(Debug)]
-pub struct RingDoorbell {
+pub struct RingDoorbell(Weak<Bell>);
+
+impl RingDoorbell {
+    /// A doorbell that rings this bell.
+    pub(super) fn of(bell: &Arc<Bell>) -> Self {
+        RingDoorbell(Arc::downgrade(bell))
+    }
+
+    /// A share of the bell, for as long as it takes to ring it; `None` if the driver is gone.
+    pub(super) fn bell(&self) -> Option<Arc<Bell>> {
+        self.0.upgrade()
+    }
+}
+
+impl Doorbell for RingDoorbell {
+    fn ring(&self) {
+        if let Some(bell) = self.bell() {
+            bell.ring();
+        }
+    }
+}
+
+/// What a ring is rung by. The driver owns it, and whoever rings has a share while that takes.
+///
+/// It has a descriptor of its own for the ring, so the number cannot come to mean something else while
+/// somebody rings it. The last share to go closes it.
+#[derive(Debug)]
+pub(super) struct Bell {
     ring: OwnedFd,
     /// Whether threads try MSG_RING without a ring before they write to the eventfd.
     directly: bool,
     eventfd: OwnedFd,
-    closed: AtomicBool,
 }
 
-impl RingDoorbell {
-    /// The doorbell of the ring with this descriptor.
+impl Bell {
+    /// The bell of the ring with this descriptor.
     pub(super) fn new(ring: BorrowedFd<'_>, directly: bool) -> io::Result<Self> {
-        Ok(RingDoorbell {
-            ring: ring.try_clone_to_owned()?,
-            directly,
-            eventfd: new_eventfd()?,
-            closed: AtomicBool::new(false),
-        })
-    }
-
-    /// Nobody listens any more.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
-
-    /// Whether nobody listens any more.
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        Ok(Bell { ring: ring.try_clone_to_owned()?, directly, eventfd: new_eventfd()? })
     }
 
     /// The entry with which worker number `worker` is rung. It completes only if it fails.
@@ -76,6 +86,13 @@ impl RingDoorbell {
         let entry = opcode::PollAdd::new(eventfd, libc::POLLIN as u32).multi(true);
         let user_data = abi::user_data_of(Kind::Eventfd, 0);
         entry.build().user_data(user_data)
+    }
+
+    /// Rings, from any thread.
+    fn ring(&self) {
+        if !(self.directly && self.ring_directly()) {
+            write_eventfd(&self.eventfd);
+        }
     }
 
     /// Rings with MSG_RING. Returns whether the ring was told.
@@ -96,17 +113,6 @@ impl RingDoorbell {
         let mut count = 0u64;
         // SAFETY: reads 8 bytes into a u64. It does not block: the eventfd is non-blocking.
         unsafe { libc::read(self.eventfd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
-    }
-}
-
-impl Doorbell for RingDoorbell {
-    fn ring(&self) {
-        if self.is_closed() {
-            return;
-        }
-        if !(self.directly && self.ring_directly()) {
-            write_eventfd(&self.eventfd);
-        }
     }
 }
 
@@ -181,7 +187,7 @@ mod tests {
     fn r54_a_thread_that_cannot_ring_directly_writes_to_the_eventfd() {
         // A descriptor that is no ring stands for a ring that refuses the message.
         let refuses = new_eventfd().unwrap();
-        let bell = RingDoorbell::new(refuses.as_fd(), true).unwrap();
+        let bell = Bell::new(refuses.as_fd(), true).unwrap();
         assert!(!bell.ring_directly());
         bell.ring();
         let mut count = 0u64;

@@ -59,6 +59,7 @@ use io_uring::cqueue;
 
 use self::{
     abi::Kind,
+    doorbell::Bell,
     operations::Operations,
     submit::{Entered, Submission, Unit},
     unix_path::BoundPath,
@@ -90,12 +91,12 @@ const DROP_PATIENCE: Duration = Duration::from_millis(500);
 pub struct RingDriver {
     /// The ring and the slots: leaked together if the kernel does not let go of them.
     operations: ManuallyDrop<Operations>,
-    bell: Arc<RingDoorbell>,
+    bell: Arc<Bell>,
     /// Whether the poll of the doorbell's eventfd is armed.
     hearing: bool,
     peers: Vec<Option<Arc<RingDoorbell>>>,
-    /// Those that `set_peers` replaced.
-    former_peers: Vec<Arc<RingDoorbell>>,
+    /// The bells that entries name which the kernel may not have seen yet.
+    ringing: Vec<Arc<Bell>>,
     /// Workers whose doorbell is to be rung again.
     owed: Vec<usize>,
     /// Paths of Unix sockets that this driver has bound.
@@ -119,14 +120,13 @@ impl RingDriver {
         let submission = Submission::new(ring, config.enter_faults.clone());
         // SAFETY: the ring is open for as long as `submission` lives, which is longer than the borrow.
         let ring = unsafe { BorrowedFd::borrow_raw(submission.fd()) };
-        let bell =
-            RingDoorbell::new(ring, directly).map_err(|error| start::explain(error, config))?;
+        let bell = Bell::new(ring, directly).map_err(|error| start::explain(error, config))?;
         Ok(RingDriver {
             operations: ManuallyDrop::new(Operations::new(submission)),
             bell: Arc::new(bell),
             hearing: false,
             peers: Vec::new(),
-            former_peers: Vec::new(),
+            ringing: Vec::new(),
             owed: Vec::new(),
             paths: Vec::new(),
             fuse: config.park_fuse,
@@ -138,13 +138,11 @@ impl RingDriver {
 
     /// This ring's doorbell, to be given to the other workers of the node.
     pub fn ring_bell(&self) -> Arc<RingDoorbell> {
-        Arc::clone(&self.bell)
+        Arc::new(RingDoorbell::of(&self.bell))
     }
 
     /// Says how the other workers are rung: each at its index, `None` for this one.
     pub fn set_peers(&mut self, peers: Vec<Option<Arc<RingDoorbell>>>) {
-        // Entries that name the old descriptors may still be waiting to be submitted.
-        self.former_peers.extend(self.peers.drain(..).flatten());
         self.peers = peers;
     }
 
@@ -167,6 +165,9 @@ impl RingDriver {
                 break;
             }
             self.submit_and_wait(|| (0, None))?;
+        }
+        if !self.operations.submission.has_entries() {
+            self.ringing.clear();
         }
         Ok(())
     }
@@ -295,14 +296,15 @@ impl Driver for RingDriver {
 
     fn ring_doorbell(&mut self, worker: usize) {
         let peer = self.peers.get(worker).and_then(Option::as_ref);
-        let Some(peer) = peer.filter(|peer| !peer.is_closed()) else {
+        let Some(bell) = peer.and_then(|peer| peer.bell()) else {
             self.counters.doorbells_failed += 1;
             return;
         };
-        let entry = peer.entry(worker as u32);
+        let entry = bell.entry(worker as u32);
+        self.ringing.push(bell);
         self.counters.doorbells_rung += 1;
-        // SAFETY: a MSG_RING points to nothing. The descriptor that it names stays open: `peers`, and
-        // later `former_peers`, own a share of it.
+        // SAFETY: a MSG_RING points to nothing. The descriptor that it names stays open: `ringing` owns
+        // a share of it until the kernel has taken the entry.
         unsafe { self.operations.submission.push(Unit::single(entry)) };
     }
 
@@ -392,7 +394,6 @@ impl Driver for RingDriver {
 
 impl Drop for RingDriver {
     fn drop(&mut self) {
-        self.bell.close();
         let idle = !self.abandoned && self.quiesce(DROP_PATIENCE).is_ok();
         if idle {
             // SAFETY: this is the only place that drops it, and it runs once. Nothing is in flight.
