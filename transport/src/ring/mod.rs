@@ -78,7 +78,8 @@ use crate::{
     endpoint::Endpoint,
 };
 
-/// System calls in a row to fetch what the kernel holds back, about 20 completions each.
+/// System calls in a row to submit what found no room in the queue, and to fetch what the kernel holds
+/// back: about 20 completions each.
 const ROUNDS_MAX: usize = 64;
 
 /// How long [`Driver::quiesce`] waits at most before it cancels once more.

@@ -94,20 +94,16 @@ impl Submission {
         }
     }
 
-    /// Puts entries into the submission queue. If it is full, it is submitted first; if that does not
-    /// help, they wait until it does.
+    /// Puts entries into the submission queue. If it is full, they wait for the next system call: this
+    /// makes none, so it may be used while completions are taken in.
     ///
     /// # Safety
     /// - All memory and descriptors that the entries name stay valid until the last completion of the
     ///   unit is in.
     pub(super) unsafe fn push(&mut self, unit: Unit) {
-        if self.backlog.is_empty() && self.try_push(&unit) {
-            return;
+        if !self.backlog.is_empty() || !self.try_push(&unit) {
+            self.backlog.push_back(unit);
         }
-        self.backlog.push_back(unit);
-        // A failure here comes again at the next enter, which reports it.
-        let _ = self.enter(0, None);
-        self.refill();
     }
 
     fn try_push(&mut self, unit: &Unit) -> bool {
@@ -146,7 +142,7 @@ impl Submission {
     /// Whether the ring can go on.
     ///
     /// # Errors
-    /// If the kernel dropped completions, be it at a submission in between.
+    /// If the kernel dropped completions.
     pub(super) fn check(&self) -> Result<(), DriverError> {
         if self.lost {
             return Err(fault(io::Error::from_raw_os_error(libc::EBADR)));

@@ -114,6 +114,33 @@ fn r08_an_operation_that_lost_its_deadline_is_cancelled() {
 }
 
 #[test]
+fn r05_only_enter_makes_system_calls() {
+    let config = RingConfig { entries: 2, ..RingConfig::default() };
+    let mut driver = RingDriver::new(&config).unwrap();
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let socket = Descriptor::from(std::os::fd::OwnedFd::from(ours));
+    let receive =
+        || Operation::Receive { socket: socket.clone(), into: Fill::Bytes(Vec::with_capacity(8)) };
+    let deadline = Some(Duration::from_secs(60));
+    let keys: Vec<_> = (0..10).map(|_| driver.start(receive(), deadline)).collect();
+    assert_eq!(driver.counters().enters, 0, "however full the queue is");
+    driver.enter(Wait::No, &mut Vec::new()).unwrap();
+    let enters = driver.counters().enters;
+    assert!(enters >= 10, "one for each pair");
+
+    // Each of these completions starts a cancel.
+    for key in &keys {
+        driver.take_in(abi::user_data(Kind::Deadline, *key), -libc::ENOMEM, false);
+    }
+    assert_eq!(driver.counters().enters, enters);
+    let soon = driver.now().after(Duration::from_secs(5));
+    while driver.in_flight() > 0 {
+        driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
+        assert!(driver.now() < soon);
+    }
+}
+
+#[test]
 fn r73_an_accept_that_fails_during_the_end_says_why() {
     let mut driver = driver();
     let at = "tcp://127.0.0.1:0".parse().unwrap();
