@@ -3,9 +3,11 @@
 mod common;
 
 use std::{
+    io::{BufRead as _, BufReader, ErrorKind, Write as _},
     net::TcpStream,
     os::unix::net::{UnixDatagram, UnixListener, UnixStream},
     path::PathBuf,
+    process::{Command, Stdio},
     sync::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
@@ -129,7 +131,7 @@ fn a_port_in_use_is_the_plain_error() {
     let io = io();
     let first = listener(&io, "tcp://127.0.0.1:0");
     let error = Listener::bind(&io, first.endpoint()).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
 }
 
 #[test]
@@ -201,7 +203,7 @@ fn r27_a_stale_socket_is_replaced_and_nothing_else() {
 
     let served = dir.path("served");
     let _serving = UnixListener::bind(&served).unwrap();
-    let in_use = |path: &PathBuf| bind(path).unwrap_err().kind() == std::io::ErrorKind::AddrInUse;
+    let in_use = |path: &PathBuf| bind(path).unwrap_err().kind() == ErrorKind::AddrInUse;
     assert!(in_use(&served) && served.exists());
 
     let datagrams = dir.path("datagrams");
@@ -222,12 +224,12 @@ fn r27_a_live_listener_is_never_displaced() {
     let io = io();
     let living = Listener::bind(&io, &at).unwrap();
     let error = Listener::bind(&io, &at).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert!(error.to_string().contains("socket.lock"), "{error}");
     // Not even if the path is gone for a moment, as it is while a stale one is replaced.
     std::fs::remove_file(&path).unwrap();
     let error = Listener::bind(&io, &at).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
     drop(living);
     Listener::bind(&io, &at).unwrap();
     assert_eq!(std::fs::read_dir(dir.path("")).unwrap().count(), 0, "nothing stays");
@@ -261,6 +263,54 @@ fn r27_of_listeners_that_race_for_a_stale_path_one_gets_it() {
         }
     });
     assert!(got.into_inner() > 4);
+}
+
+#[test]
+#[ignore = "the other process of the test below"]
+fn r27_holds_a_path_until_it_is_killed() {
+    let mut path = String::new();
+    std::io::stdin().read_line(&mut path).unwrap();
+    if path.is_empty() {
+        return;
+    }
+    let io = io();
+    let mut listener = Listener::bind(&io, &Endpoint::Unix(path.trim().into())).unwrap();
+    println!("\nbound");
+    block_on(&io, listener.accept()).unwrap();
+    panic!("nobody should connect");
+}
+
+#[test]
+fn r27_the_path_of_a_process_that_was_killed_is_the_next_ones() {
+    let dir = Dir::new("r27-killed");
+    let path = dir.path("socket");
+    let at = Endpoint::Unix(path.clone());
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "r27_holds_a_path_until_it_is_killed"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{}", path.display()).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "bound"));
+    let io = io();
+    for _ in 0..10 {
+        let error = Listener::bind(&io, &at).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(path.exists() && dir.path("socket.lock").exists(), "it had no time to clean up");
+    // The kernel closes the sockets of a ring a little later than the process ends.
+    let mut bound = None;
+    turn_until(&io, || {
+        bound = Listener::bind(&io, &at).ok();
+        bound.is_some()
+    });
+    UnixStream::connect(&path).unwrap();
+    drop(bound);
+    assert_eq!(std::fs::read_dir(dir.path("")).unwrap().count(), 0, "nothing stays");
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub(super) fn listen(at: &Endpoint, backlog: u32) -> io::Result<Listening> {
     match (listened, listening.path) {
         (Ok(_), path) => Ok(Listening { path, ..listening }),
         (Err(error), path) => {
-            path.map_or(Ok(()), BoundPath::remove)?;
+            // The error to tell is the first one.
+            let _ = path.map(BoundPath::remove);
             Err(error)
         }
     }
