@@ -170,7 +170,7 @@ impl Model {
             }
             // The far end of a stream would wait for the rest of a frame.
             Operation::Clear if self.stream.is_empty() => {
-                self.outbox.clear();
+                drop(self.outbox.take_all());
                 self.expected.clear();
             }
             Operation::Clear => {}
