@@ -39,6 +39,10 @@
 //!     16    32  proof
 //!     48     .  hello: an rkyv archive of [`Hello`]
 //! ```
+//!
+//! However long a stranger talks, a handshake keeps little of it: until it has ended, an introduction of
+//! the largest size and what came in the last call of [`Handshake::input`]; then no more than
+//! [`MAX_REST`], or what came with the end; after an error, nothing more.
 
 use std::fmt;
 
@@ -60,6 +64,9 @@ pub const GREETING_LEN: usize = 64;
 
 /// The longest hello, in bytes.
 pub const MAX_HELLO: usize = 64 * 1024;
+
+/// The most bytes that a handshake gathers behind its end, until somebody takes the connection over.
+pub const MAX_REST: usize = 64 * 1024;
 
 const MAGIC: [u8; 8] = *b"ANNULUS\0";
 const INTRODUCTION_LEN: usize = 48;
@@ -87,6 +94,17 @@ pub struct Hello {
     pub datagram_token: u64,
     /// The largest payload that it takes, in bytes.
     pub max_payload: u32,
+}
+
+impl Hello {
+    /// Whether another node takes a hello of this length. Who makes one asks here what is wrong with
+    /// it: [`Handshake::dial`] and [`Handshake::admit`] do not send it then, but can only say so later.
+    ///
+    /// # Errors
+    /// [`HandshakeError::OwnHelloTooLong`].
+    pub fn check(&self) -> Result<(), HandshakeError> {
+        archive(self).map(drop)
+    }
 }
 
 /// Why a node does not want a connection.
@@ -162,8 +180,13 @@ pub enum HandshakeError {
     },
     /// The other side does not know the cluster's secret.
     BadProof,
-    /// The hello is longer than [`MAX_HELLO`].
+    /// The other side's hello is longer than [`MAX_HELLO`].
     HelloTooLong(u32),
+    /// This side's hello is longer than [`MAX_HELLO`], so it was not sent: give the node a shorter name,
+    /// or fewer endpoints.
+    OwnHelloTooLong(usize),
+    /// The other side sent more than [`MAX_REST`] bytes before anybody took the connection over.
+    RestTooLong,
     /// The introduction is of no known kind, or its hello is no valid archive.
     BadHello,
     /// The other side does not want the connection.
@@ -183,6 +206,14 @@ impl fmt::Display for HandshakeError {
             }
             HandshakeError::HelloTooLong(len) => {
                 write!(f, "hello of {len} bytes; the limit is {MAX_HELLO}")
+            }
+            HandshakeError::OwnHelloTooLong(len) => write!(
+                f,
+                "this node's hello has {len} bytes; the limit is {MAX_HELLO}: give it a shorter name, or \
+                 fewer endpoints"
+            ),
+            HandshakeError::RestTooLong => {
+                write!(f, "more than {MAX_REST} bytes came before the connection was taken over")
             }
             HandshakeError::BadHello => write!(f, "the other side's hello makes no sense"),
             HandshakeError::Refused(refusal) => write!(f, "refused: {refusal}"),
@@ -217,6 +248,8 @@ enum State {
     Greeting,
     Introduction,
     Finished,
+    /// There is nothing more to say than this.
+    Failed(HandshakeError),
 }
 
 /// One side of a handshake. Feed it what arrives with [`input`](Self::input) and do what it says.
@@ -227,14 +260,24 @@ pub struct Handshake {
     greeting: [u8; GREETING_LEN],
     peer_greeting: [u8; GREETING_LEN],
     /// What the dialer introduces itself with.
-    hello: Option<Hello>,
+    hello: Option<AlignedVec>,
     input: Vec<u8>,
 }
 
 impl Handshake {
     /// The side that connects. Send [`greeting`](Self::greeting) first.
+    ///
+    /// A hello that is too long is never sent: the handshake has failed before it begins, and
+    /// [`input`](Self::input) says so.
     pub fn dial(secret: &[u8], nonce: [u8; 32], hello: Hello) -> Self {
-        Self::new(Role::Dialer, secret, nonce, Some(hello))
+        match archive(&hello) {
+            Ok(hello) => Self::new(Role::Dialer, secret, nonce, Some(hello)),
+            Err(error) => {
+                let mut failed = Self::new(Role::Dialer, secret, nonce, None);
+                failed.state = State::Failed(error);
+                failed
+            }
+        }
     }
 
     /// The side that was connected to. It stays silent until the other side has greeted.
@@ -242,7 +285,7 @@ impl Handshake {
         Self::new(Role::Acceptor, secret, nonce, None)
     }
 
-    fn new(role: Role, secret: &[u8], nonce: [u8; 32], hello: Option<Hello>) -> Self {
+    fn new(role: Role, secret: &[u8], nonce: [u8; 32], hello: Option<AlignedVec>) -> Self {
         let mut greeting = [0; GREETING_LEN];
         greeting[0..8].copy_from_slice(&MAGIC);
         greeting[8..10].copy_from_slice(&VERSION.to_le_bytes());
@@ -267,19 +310,51 @@ impl Handshake {
     /// Takes bytes that have arrived; call it again with none after a [`Step::Send`].
     ///
     /// # Errors
-    /// If the other side is not to be talked to any further.
+    /// If the other side is not to be talked to any further. The handshake is over then: it takes no
+    /// more bytes, and says the same every time.
     pub fn input(&mut self, bytes: &[u8]) -> Result<Step, HandshakeError> {
-        self.input.extend_from_slice(bytes);
-        match self.state {
-            State::Greeting => self.read_greeting(),
-            State::Introduction => self.read_introduction(),
-            State::Finished => Ok(Step::Receive),
+        let step = self.take(bytes);
+        if let Err(error) = &step {
+            self.state = State::Failed(error.clone());
+            self.input = Vec::new();
+        }
+        step
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<Step, HandshakeError> {
+        match &self.state {
+            State::Greeting => {
+                self.input.extend_from_slice(bytes);
+                self.read_greeting()
+            }
+            State::Introduction => {
+                self.input.extend_from_slice(bytes);
+                self.read_introduction()
+            }
+            State::Finished if bytes.is_empty() => Ok(Step::Receive),
+            State::Finished if self.input.len() + bytes.len() > MAX_REST => {
+                Err(HandshakeError::RestTooLong)
+            }
+            State::Finished => {
+                self.input.extend_from_slice(bytes);
+                Ok(Step::Receive)
+            }
+            State::Failed(error) => Err(error.clone()),
         }
     }
 
     /// For the acceptor: the last bytes to send; frames may follow them at once.
+    ///
+    /// In place of a hello that is too long this is a refusal, [`Refusal::Unavailable`], and the
+    /// handshake has failed.
     pub fn admit(&mut self, hello: &Hello) -> Vec<u8> {
-        self.introduce(KIND_HELLO, 0, &archive(hello))
+        match archive(hello) {
+            Ok(hello) => self.introduce(KIND_HELLO, 0, &hello),
+            Err(error) => {
+                self.state = State::Failed(error);
+                self.refuse(Refusal::Unavailable)
+            }
+        }
     }
 
     /// For the acceptor: the last bytes to send before closing.
@@ -310,7 +385,7 @@ impl Handshake {
         }
         self.state = State::Introduction;
         Ok(Step::Send(match self.hello.take() {
-            Some(hello) => self.introduce(KIND_HELLO, 0, &archive(&hello)),
+            Some(hello) => self.introduce(KIND_HELLO, 0, &hello),
             None => self.greeting.to_vec(),
         }))
     }
@@ -384,8 +459,14 @@ impl fmt::Debug for Handshake {
     }
 }
 
-fn archive(hello: &Hello) -> AlignedVec {
-    rkyv::to_bytes::<Error>(hello).expect("a hello is plain strings and numbers, written to memory")
+/// The hello as the other side gets it, if it takes one of this length.
+fn archive(hello: &Hello) -> Result<AlignedVec, HandshakeError> {
+    let bytes = rkyv::to_bytes::<Error>(hello)
+        .expect("a hello is plain strings and numbers, written to memory");
+    if bytes.len() > MAX_HELLO {
+        return Err(HandshakeError::OwnHelloTooLong(bytes.len()));
+    }
+    Ok(bytes)
 }
 
 fn parse(bytes: &[u8]) -> Result<Hello, HandshakeError> {
@@ -493,13 +574,77 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn refusals_say_why() {
+    /// A dialer that has said its hello, and an acceptor that has to decide.
+    fn half_way() -> (Handshake, Handshake) {
         let mut dialer = Handshake::dial(b"secret", [1; 32], hello("dialer"));
         let mut acceptor = Handshake::accept(b"secret", [2; 32]);
         let Step::Send(greeting) = acceptor.input(&dialer.greeting()).unwrap() else { panic!() };
         let Step::Send(introduction) = dialer.input(&greeting).unwrap() else { panic!() };
         let Step::Decide(_) = acceptor.input(&introduction).unwrap() else { panic!() };
+        (dialer, acceptor)
+    }
+
+    /// A hello whose archive has this many bytes.
+    fn hello_of(len: usize) -> Hello {
+        let around = archive(&hello(&"n".repeat(96))).unwrap().len() - 96;
+        let hello = hello(&"n".repeat(len - around));
+        assert_eq!(rkyv::to_bytes::<Error>(&hello).unwrap().len(), len);
+        hello
+    }
+
+    #[test]
+    fn a9_what_comes_behind_a_handshake_is_bounded() {
+        let (mut dialer, mut acceptor) = half_way();
+        // What came together with the end is kept, whatever its length: the caller had it already.
+        let mut said = acceptor.admit(&hello("acceptor"));
+        said.extend_from_slice(&[7; MAX_REST + 1]);
+        assert!(matches!(dialer.input(&said), Ok(Step::Done(_))));
+        assert_eq!(dialer.input(&[7]).map(|_| ()), Err(HandshakeError::RestTooLong));
+        // What comes in pieces is kept up to the bound.
+        for _ in 0..MAX_REST / 1024 {
+            assert!(matches!(acceptor.input(&[8; 1024]), Ok(Step::Receive)));
+        }
+        assert!(matches!(acceptor.input(&[]), Ok(Step::Receive)));
+        assert_eq!(acceptor.input.len(), MAX_REST);
+        assert_eq!(acceptor.input(&[8]).map(|_| ()), Err(HandshakeError::RestTooLong));
+        assert!(acceptor.input.capacity() == 0);
+    }
+
+    #[test]
+    fn p16_a_failed_handshake_takes_nothing_more() {
+        let mut acceptor = Handshake::accept(b"secret", [2; 32]);
+        acceptor.input(&acceptor.greeting()).unwrap();
+        for said in [0, 0xff, 0] {
+            let error = acceptor.input(&[said; 1024]).map(|_| ());
+            assert_eq!(error, Err(HandshakeError::BadProof));
+        }
+        assert!(acceptor.into_rest().is_empty());
+    }
+
+    #[test]
+    fn a_hello_that_the_other_side_does_not_take_is_not_sent() {
+        let longest = hello_of(MAX_HELLO);
+        assert_eq!(longest.check(), Ok(()));
+        let mut dialer = Handshake::dial(b"secret", [1; 32], longest.clone());
+        let mut acceptor = Handshake::accept(b"secret", [2; 32]);
+        assert_eq!(run(&mut dialer, &mut acceptor, 1 << 20).unwrap().0, longest);
+
+        let longer = hello_of(MAX_HELLO + 8);
+        let too_long = HandshakeError::OwnHelloTooLong(MAX_HELLO + 8);
+        assert_eq!(longer.check(), Err(too_long.clone()));
+        let mut dialer = Handshake::dial(b"secret", [1; 32], longer.clone());
+        assert_eq!(dialer.input(&[]).map(|_| ()), Err(too_long.clone()));
+        assert_eq!(dialer.input(&dialer.greeting()).map(|_| ()), Err(too_long.clone()));
+
+        let (mut dialer, mut acceptor) = half_way();
+        let refused = HandshakeError::Refused(Refusal::Unavailable);
+        assert_eq!(dialer.input(&acceptor.admit(&longer)).map(|_| ()), Err(refused));
+        assert_eq!(acceptor.input(&[]).map(|_| ()), Err(too_long));
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        let (mut dialer, mut acceptor) = half_way();
         let refusal = acceptor.refuse(Refusal::Duplicate);
         assert_eq!(
             dialer.input(&refusal).map(|_| ()),
