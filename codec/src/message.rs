@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     archive::Plain,
     hash::{fold32, hash64, join64},
-    passing::{ByArchive, Passing},
+    passing::{Answers, ByArchive, Passing},
 };
 
 /// The 64-bit identity of a message type.
@@ -70,8 +70,8 @@ pub unsafe trait Message: Sized + 'static {
     const NAME: &'static str;
     /// The identity in frames.
     const ID: MessageId;
-    /// What an ask with this message is answered with.
-    type Reply: Message;
+    /// What an ask with this message is answered with. If the message goes as an archive, so does this.
+    type Reply: Message + Answers<Self::Passing>;
     /// How the message gets to its receiver: as an archive, or by value within the process.
     type Passing: Passing<Self>;
 }

@@ -79,6 +79,24 @@ pub trait Passing<M: Message> {
     fn view(carrier: &Self::Carrier) -> &Self::View;
 }
 
+/// A message that may answer one that passes by `P`. What can come from another node is not answered with
+/// what cannot go there.
+pub trait Answers<P> {}
+
+impl<R: Message> Answers<ByArchive> for R where R::Passing: CrossesNodes<R> {}
+
+impl<R: Message> Answers<ByValue> for R {}
+
+/// The ways of passing a message `M` that reach other nodes. There is one: [`ByArchive`].
+#[diagnostic::on_unimplemented(
+    message = "`{M}` is local, and cannot answer a message that may come from another node",
+    label = "this reply never leaves its process",
+    note = "mark the message that asks for it `#[message(local, reply = ..)]`, or remove `local` from the reply"
+)]
+pub trait CrossesNodes<M> {}
+
+impl<M: Message> CrossesNodes<M> for ByArchive {}
+
 /// The message becomes bytes once, when it is sent, and is read where they lie.
 pub enum ByArchive {}
 

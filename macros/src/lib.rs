@@ -65,7 +65,8 @@ use proc_macro::TokenStream;
 /// - sequences of elements that take no room: send their count;
 /// - enums without variants, and `#[rkyv(..)]`, which would change the archive and leave its layout as
 ///   it is;
-/// - any other field whose type has no `Layout`: mark your own types with [`macro@wire`].
+/// - any other field whose type has no `Layout`: mark your own types with [`macro@wire`];
+/// - a reply that is `local`: the message may come from another node. Mark both `local`, or neither.
 ///
 /// On `local` messages: types that are not `Send`.
 #[proc_macro_attribute]
