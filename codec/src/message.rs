@@ -84,13 +84,14 @@ unsafe impl Message for () {
     type Passing = ByArchive;
 }
 
-// SAFETY: the name is that of the two parts, and the layout that of the whole.
+// A result has the name of the message that it may hold, however many results lie in between.
+// SAFETY: the identity is made as the contract says.
 unsafe impl<T: Message + Layout, E: Layout + 'static> Message for Result<T, E>
 where
     Self: Plain,
 {
-    const NAME: &'static str = "Result";
-    const ID: MessageId = MessageId::new(T::NAME, Self::LAYOUT);
+    const NAME: &'static str = T::NAME;
+    const ID: MessageId = MessageId::new(Self::NAME, Self::LAYOUT);
     type Reply = ();
     type Passing = ByArchive;
 }

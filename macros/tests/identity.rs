@@ -1,8 +1,14 @@
 //! What a message's identity depends on, and what it does not.
 
+use std::{
+    any::type_name,
+    collections::{BTreeMap, BTreeSet},
+};
+
 use annulus_codec::{
     hash::{hash64, join64},
-    message::{Layout, Message},
+    message::{Layout, Message, MessageId},
+    rkyv::Archive,
 };
 use annulus_macros::{message, wire};
 
@@ -257,4 +263,119 @@ fn generic_parts_have_the_layout_of_what_they_are_filled_with() {
     }
     assert_eq!(<Page<String>>::LAYOUT, PageOfWords::LAYOUT);
     assert_ne!(<Page<u8>>::LAYOUT, PageOfWords::LAYOUT);
+}
+
+#[test]
+fn a_result_has_the_name_of_the_message_that_it_may_hold() {
+    #[message(name = "echo.Hear", crate = shim)]
+    struct Hear {
+        text: String,
+        loud: bool,
+    }
+    type Nested<T> = Result<Result<T, u8>, u16>;
+    assert_eq!(Hear::LAYOUT, Say::LAYOUT, "only the names differ");
+    assert_eq!(<Nested<Say>>::NAME, "echo.Say");
+    assert!(<Nested<Say>>::ID.same_name(Say::ID));
+    assert_ne!(<Nested<Say>>::ID, <Nested<Hear>>::ID);
+    assert_ne!(<Nested<Say>>::ID, <Result<Say, u8>>::ID);
+    assert_eq!(<Nested<Say>>::ID, MessageId::new("echo.Say", <Nested<Say>>::LAYOUT));
+}
+
+/// Takes every type that it is shown.
+trait Visit {
+    fn visit<T: Layout + Archive>(&mut self) {
+        self.visit_last::<T>();
+    }
+
+    /// Takes a type that is not to be put into others.
+    fn visit_last<T: Layout>(&mut self);
+}
+
+/// What has which layout, by both lengths of the hash.
+#[derive(Default)]
+struct Seen {
+    layouts: BTreeMap<u64, &'static str>,
+    folded: BTreeMap<MessageId, &'static str>,
+}
+
+impl Visit for Seen {
+    fn visit_last<T: Layout>(&mut self) {
+        let name = type_name::<T>();
+        let id = MessageId::new("", T::LAYOUT);
+        assert_eq!(*self.layouts.entry(T::LAYOUT).or_insert(name), name);
+        assert_eq!(*self.folded.entry(id).or_insert(name), name);
+    }
+}
+
+/// Shows `V` each type, and every shape with that type in it.
+struct Deeper<'a, V>(&'a mut V);
+
+impl<V: Visit> Visit for Deeper<'_, V> {
+    fn visit<T: Layout + Archive>(&mut self) {
+        self.0.visit::<T>();
+        self.around::<T>();
+        self.around_two::<T, T>();
+        self.around_two::<T, u32>();
+        self.around_two::<u32, T>();
+    }
+
+    fn visit_last<T: Layout>(&mut self) {
+        self.0.visit_last::<T>();
+    }
+}
+
+#[wire(crate = shim)]
+struct Page<T> {
+    items: Vec<T>,
+}
+
+#[wire(crate = shim)]
+struct One<T>(T);
+
+#[wire(crate = shim)]
+struct Two<A, B>(A, B);
+
+#[wire(crate = shim)]
+enum Either<A, B> {
+    A(A),
+    B(B),
+}
+
+#[wire(crate = shim)]
+enum Both<A, B> {
+    A(A, B),
+    B,
+}
+
+impl<V: Visit> Deeper<'_, V> {
+    fn around<T: Layout + Archive>(&mut self) {
+        self.0.visit::<Option<T>>();
+        self.0.visit::<Box<T>>();
+        self.0.visit::<Vec<T>>();
+        self.0.visit_last::<BTreeSet<T>>();
+        self.0.visit::<[T; 2]>();
+        self.0.visit::<[T; 3]>();
+        self.0.visit::<(T,)>();
+        self.0.visit::<One<T>>();
+        self.0.visit::<Page<T>>();
+    }
+
+    fn around_two<A: Layout + Archive, B: Layout + Archive>(&mut self) {
+        self.0.visit::<(A, B)>();
+        self.0.visit::<Result<A, B>>();
+        self.0.visit_last::<BTreeMap<A, B>>();
+        self.0.visit::<Two<A, B>>();
+        self.0.visit::<Either<A, B>>();
+        self.0.visit::<Both<A, B>>();
+    }
+}
+
+#[test]
+fn no_two_shapes_of_parts_in_parts_have_the_same_layout() {
+    let mut seen = Seen::default();
+    let mut twice = Deeper(&mut seen);
+    let mut twice = Deeper(&mut twice);
+    twice.visit::<u8>();
+    twice.visit::<String>();
+    assert_eq!(seen.layouts.len(), 2 * (1 + 27 + 23 * 27));
 }
