@@ -3,7 +3,8 @@
 //!
 //! This is the second module of the crate that uses `unsafe`: reading an archive without a check. It
 //! does so only for payloads that either this process wrote as the type of their message id, or that
-//! [`Archived::open`] has just validated.
+//! [`Archived::open`] has just validated. Of the first the 64 bits of the id are all that is looked at; what
+//! this trusts in is written down in [`message`](crate::message#what-is-trusted).
 
 use std::{fmt, marker::PhantomData, mem::MaybeUninit, num::NonZeroUsize, ops::Deref};
 
@@ -339,11 +340,12 @@ impl<M: Archivable> Deref for Archived<M> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: `open` is the only constructor. It found the message id to be that of `M`, and
-        // either validated the payload or knows that this process wrote it with `write_frame`, which
-        // binds the id to the type (the contract of `Message`): frames are not foreign only if they
-        // come out of an outbox, and `readdressed` keeps the id. Payloads start at multiples of 16
-        // and never change.
+        // SAFETY: there are two constructors. `finish` has just archived an `M`. `open` found the message
+        // id to be that of `M`, and either validated the payload or knows that this process wrote it with
+        // `write_frame` or `finish`, which bind the id to the type (the contract of `Message`, with the
+        // trust in its hashes that the module `message` describes): frames are not foreign only if they
+        // come out of an outbox or from `finish`, and `readdressed` keeps the id. Payloads start at
+        // multiples of 16 and never change.
         unsafe { access_unchecked::<M::Archived>(self.frame.payload()) }
     }
 }
