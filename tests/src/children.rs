@@ -43,6 +43,11 @@ impl Process {
         self.lines.recv_timeout(PATIENCE).expect("the child prints")
     }
 
+    /// The lines that it has printed and nobody has taken yet.
+    pub fn lines_so_far(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// All lines that have come until it has ended.
     pub fn last_lines(&mut self) -> Vec<String> {
         self.stdin = None;
@@ -59,6 +64,15 @@ impl Process {
     /// Its number.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Clock ticks of processor time that it has used so far, in all: those of its own and those of the
+    /// system for it.
+    pub fn processor_time(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // The second field is the name in parentheses; user and system time are the 14th and 15th.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 pub mod children;
+pub mod load;
 pub mod log;
 pub mod messages;
 pub mod raw;
@@ -209,6 +210,13 @@ pub fn comes_to_rest(node: &Node, memory: u64) {
     eventually("message memory is given back", || {
         total(node, |stats| stats.message_memory as u64) <= memory
     });
+}
+
+/// The sockets that this process has open.
+pub fn sockets() -> usize {
+    let all = std::fs::read_dir("/proc/self/fd").unwrap();
+    let links = all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// The descriptors that this process has open.

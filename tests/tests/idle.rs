@@ -2,33 +2,64 @@
 #![allow(missing_docs, reason = "tests are named after what they show")]
 #![allow(clippy::disallowed_methods, reason = "tests look from the outside")]
 
-use std::{process::Command, thread, time::Duration};
+use std::{
+    process::Command,
+    sync::{Mutex, MutexGuard},
+    thread,
+    time::{Duration, Instant},
+};
 
 use annulus::Node;
 use annulus_tests::{PATIENCE, children::Process};
 
-/// Clock ticks of processor time that a process has used, in all.
-fn processor_time(process: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // The second field is the name in parentheses; user and system time are the 14th and 15th.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+/// One test at a time: they measure.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A node in a process of its own, and where it listens.
+fn start(arguments: &[&str]) -> (Process, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peer"));
+    let command = command.args(["workers", "2", "listen", "tcp://127.0.0.1:0"]).args(arguments);
+    let child = Process::start(command);
+    let line = child.line();
+    let endpoint = line.strip_prefix("ready ").expect(&line).to_string();
+    (child, endpoint)
 }
 
 #[test]
 fn an_idle_node_uses_next_to_no_processor_time() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peer"));
-    let command = command.args(["workers", "2", "listen", "tcp://127.0.0.1:0"]);
-    let child = Process::start(command);
-    let line = child.line();
-    let endpoint = line.strip_prefix("ready ").expect(&line);
+    let _turn = alone();
+    let (child, endpoint) = start(&[]);
     let node = Node::builder("ann").workers(2).join(endpoint).start().unwrap();
     node.wait_for("child", PATIENCE).unwrap();
-    let before = processor_time(child.id());
+    let before = child.processor_time();
     // This is the one wait of a fixed length: it is what is measured.
     thread::sleep(Duration::from_secs(2));
-    let used = processor_time(child.id()) - before;
+    let used = child.processor_time() - before;
     // A tick is 10 ms: 2% of one core in 2 s are 4 of them.
     assert!(used <= 4, "{used} ticks in two seconds");
     node.wait_for("child", PATIENCE).unwrap();
+}
+
+#[test]
+fn r62_an_idle_cluster_of_three_processes_uses_less_than_a_hundredth_of_a_core() {
+    let _turn = alone();
+    let (ann, at) = start(&["name", "ann", "meets", "bob", "meets", "cid"]);
+    let (bob, _) = start(&["name", "bob", "join", &at, "meets", "ann", "meets", "cid"]);
+    // It hears of the second from the first.
+    let (cid, _) = start(&["name", "cid", "join", &at, "meets", "ann", "meets", "bob"]);
+    let nodes = [ann, bob, cid];
+    for node in &nodes {
+        assert!(node.line().starts_with("met ") && node.line().starts_with("met "));
+    }
+    let ticks = || nodes.iter().map(Process::processor_time).sum::<u64>();
+    let (before, begin) = (ticks(), Instant::now());
+    // What is measured takes its time: no condition ends it early.
+    thread::sleep(Duration::from_secs(10));
+    let (used, elapsed) = (ticks() - before, begin.elapsed());
+    println!("{used} ticks of 10 ms in {elapsed:?}");
+    // A hundredth of a core is one tick a second.
+    assert!(used < elapsed.as_secs(), "{used} ticks in {elapsed:?}");
 }

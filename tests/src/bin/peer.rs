@@ -5,10 +5,17 @@
     reason = "it is a program of the tests"
 )]
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    sync::Arc,
+};
 
 use annulus::prelude::*;
-use annulus_tests::messages::{Number, Ping};
+use annulus_tests::{
+    PATIENCE,
+    load::{Asker, ECHO, Echo},
+    messages::{Number, Ping},
+};
 
 /// Prints the numbers that it gets.
 struct Printer;
@@ -42,11 +49,13 @@ fn limit(resource: libc::__rlimit_resource_t, value: &str) {
 
 /// Arguments come in pairs: what to set, and to what.
 fn main() {
-    let mut node = Node::builder("child");
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let value = arguments.next().expect("arguments come in pairs");
-        match argument.as_str() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let pairs = || arguments.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].clone()));
+    let all = |wanted: &'static str| pairs().filter(move |(name, _)| *name == wanted);
+    let mut node = Node::builder(all("name").next().map_or("child".into(), |(_, name)| name));
+    for (argument, value) in pairs() {
+        match argument {
+            "name" | "meets" | "asks" => {}
             "listen" => node = node.listen(value),
             "join" => node = node.join(value),
             "workers" => node = node.workers(value.parse().expect("a number")),
@@ -62,8 +71,20 @@ fn main() {
     let printer = node.spawn(Printer).expect("there is room");
     let named = node.run(async move || Name::new("printer").register(printer).await);
     assert_eq!(named, Ok(Ok(())));
+    let echo = node.spawn(Echo).expect("there is room");
+    assert_eq!(node.run(async move || ECHO.register(echo).await), Ok(Ok(())));
     println!("ready {}", node.endpoints().join(" "));
     std::io::stdout().flush().expect("the parent listens");
+    for (_, other) in all("meets") {
+        node.wait_for(&other, PATIENCE).expect("the other node comes");
+        println!("met {other}");
+    }
+    for (_, other) in all("asks") {
+        for worker in 0..node.workers() {
+            let asker = Asker { node: other.clone(), tell: Arc::new(|line| println!("{line}")) };
+            node.spawn_on(worker, asker).expect("there is room");
+        }
+    }
     // The parent closes this when it has seen enough.
     let _ = std::io::stdin().read(&mut [0]);
     node.shutdown(Duration::from_secs(10)).expect("it ends");
