@@ -2,13 +2,15 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::{Duration, Instant, SystemTime},
 };
 
 use annulus::codec::{
+    address::Slot,
     frame::{HEADER_LEN, Header, Kind, padded},
     handshake::{Handshake, HandshakeError, Hello, Step},
+    message::MessageId,
 };
 
 use crate::PATIENCE;
@@ -52,13 +54,62 @@ pub fn frame(header: Header, extensions: &[u8], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A sign of life.
+pub fn ping() -> Vec<u8> {
+    let ping = MessageId::from_bits(1);
+    frame(Header::new(Kind::System, Slot::new(0, 0), 0, ping, 0), &[], &[])
+}
+
 impl RawPeer {
     /// Connects, and says nothing yet.
     pub fn connect(endpoint: &str) -> Self {
         let address = endpoint.strip_prefix("tcp://").unwrap();
-        let socket = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         RawPeer { socket, received: Vec::new(), others: Vec::new(), hello: None }
+    }
+
+    /// Takes the next connection of a node that dials, and goes through the handshake.
+    ///
+    /// # Panics
+    /// If none comes, or the node does not want it.
+    pub fn accepted(listener: &TcpListener, own: &Hello) -> Self {
+        let mut peer = Self::over(listener.accept().unwrap().0);
+        let mut handshake = Handshake::accept(b"", [7; 32]);
+        let mut step = handshake.input(&[]).unwrap();
+        loop {
+            let input = match step {
+                Step::Receive => peer.some_bytes().expect("the connection lives"),
+                Step::Send(bytes) => {
+                    peer.send(&bytes);
+                    Vec::new()
+                }
+                Step::Decide(hello) => {
+                    peer.hello = Some(hello);
+                    peer.send(&handshake.admit(own));
+                    peer.received = handshake.into_rest();
+                    return peer;
+                }
+                Step::Done(_) => unreachable!("this side was dialled"),
+            };
+            step = handshake.input(&input).unwrap();
+        }
+    }
+
+    /// Shows that it lives until the connection ends. Returns how long that took.
+    #[track_caller]
+    pub fn pings_until_closed(&mut self) -> Duration {
+        let begin = Instant::now();
+        loop {
+            self.send(&ping());
+            if self.bytes_now().is_err() {
+                return begin.elapsed();
+            }
+            assert!(begin.elapsed() < PATIENCE, "the connection lives");
+        }
     }
 
     /// Connects, goes through the handshake, and does so again for each further link: one for each
