@@ -35,7 +35,8 @@
 //! offset  size  field
 //!      0     4  length of the hello in bytes
 //!      4     4  1 hello, 2 refusal (then no hello follows, and the next field says why)
-//!      8     8  code of the refusal, or zero
+//!      8     8  code of the refusal, or zero; a duplicate is 2, with the number of the refusing node in
+//!              the upper half
 //!     16    32  proof
 //!     48     .  hello: an rkyv archive of [`Hello`]
 //! ```
@@ -54,7 +55,7 @@ use rkyv::{
 };
 use sha2::Sha256;
 
-use crate::archive::MAX_DEPTH;
+use crate::{address::NodeId, archive::MAX_DEPTH};
 
 /// The version of the wire protocol that this code speaks, and the only one so far.
 pub const VERSION: u16 = 1;
@@ -113,7 +114,10 @@ pub enum Refusal {
     /// It belongs to another cluster.
     OtherCluster,
     /// The two nodes are connected already; the other connection stays.
-    Duplicate,
+    Duplicate {
+        /// The node that says so: its number.
+        node: NodeId,
+    },
     /// Another node with this name, or one whose number is the same, is connected.
     NameTaken,
     /// The node is this very node.
@@ -130,7 +134,7 @@ impl Refusal {
     fn code(self) -> u64 {
         match self {
             Refusal::OtherCluster => 1,
-            Refusal::Duplicate => 2,
+            Refusal::Duplicate { node } => 2 | u64::from(node.bits()) << 32,
             Refusal::NameTaken => 3,
             Refusal::Itself => 4,
             Refusal::Superseded => 5,
@@ -140,14 +144,14 @@ impl Refusal {
     }
 
     fn from_code(code: u64) -> Self {
-        match code {
+        match code & u64::from(u32::MAX) {
             1 => Refusal::OtherCluster,
-            2 => Refusal::Duplicate,
+            2 => Refusal::Duplicate { node: NodeId::from_bits((code >> 32) as u32) },
             3 => Refusal::NameTaken,
             4 => Refusal::Itself,
             5 => Refusal::Superseded,
             6 => Refusal::Unavailable,
-            other => Refusal::Other(other),
+            _ => Refusal::Other(code),
         }
     }
 }
@@ -156,7 +160,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::OtherCluster => write!(f, "it belongs to another cluster"),
-            Refusal::Duplicate => write!(f, "the nodes are connected already"),
+            Refusal::Duplicate { .. } => write!(f, "the nodes are connected already"),
             Refusal::NameTaken => write!(f, "another node has this name"),
             Refusal::Itself => write!(f, "the connection leads back to the same node"),
             Refusal::Superseded => write!(f, "a later start of the node is connected"),
@@ -645,10 +649,10 @@ mod tests {
     #[test]
     fn refusals_say_why() {
         let (mut dialer, mut acceptor) = half_way();
-        let refusal = acceptor.refuse(Refusal::Duplicate);
+        let refusal = acceptor.refuse(Refusal::Duplicate { node: NodeId::from_bits(9) });
         assert_eq!(
             dialer.input(&refusal).map(|_| ()),
-            Err(HandshakeError::Refused(Refusal::Duplicate))
+            Err(HandshakeError::Refused(Refusal::Duplicate { node: NodeId::from_bits(9) }))
         );
     }
 }

@@ -123,7 +123,8 @@ fn p19_a_node_of_another_cluster_or_with_a_name_that_is_taken_is_refused() {
     refused(many, Refusal::Unavailable, &["trent"]);
     let mut second = hello("peggy");
     second.link = 1;
-    refused(second, Refusal::Duplicate, &["peggy"]);
+    let node = annulus::codec::address::NodeId::from_name("ann");
+    refused(second, Refusal::Duplicate { node }, &["peggy"]);
     scene.end_unharmed();
 }
 

@@ -102,7 +102,6 @@ impl Couple {
 }
 
 #[test]
-#[ignore = "not so yet: the node whose connection was refused goes on dialling"]
 fn r66_two_nodes_that_join_each_other_get_one_session_and_are_at_rest() {
     let _turn = alone();
     let folder = Folder::new();
@@ -183,7 +182,6 @@ fn r66_a_node_that_joins_itself_gives_up_quietly() {
 }
 
 #[test]
-#[ignore = "not so yet: the node goes on dialling the second endpoint"]
 fn r66_a_node_that_joins_another_by_two_endpoints_gets_one_session_and_is_at_rest() {
     let _turn = alone();
     let folder = Folder::new();

@@ -192,7 +192,7 @@ impl Cluster {
         }
         // If both nodes dial each other, the connection of the one with the lower number stays.
         if core.shared.id < id && self.targets.is_shaking_with(id, &hello.endpoints) {
-            return Err(Refusal::Duplicate);
+            return Err(self.sessions.duplicate());
         }
         let mut token = [0; 8];
         context.random(&mut token);
@@ -318,8 +318,11 @@ impl Cluster {
         target: &Target,
         dialled: Result<(), Option<Refusal>>,
     ) -> Option<Duration> {
-        if dialled == Err(Some(Refusal::Itself)) {
-            self.targets.forget(target);
+        match dialled {
+            Err(Some(Refusal::Itself)) => self.targets.forget(target),
+            // The node over there is known now, and its own connection stands, or is on its way.
+            Err(Some(Refusal::Duplicate { node })) => self.targets.answered(target, node),
+            _ => {}
         }
         let connected = |node| self.sessions.with(node).is_some();
         let pause = self.targets.ended(target, dialled.is_ok(), context.now(), connected);

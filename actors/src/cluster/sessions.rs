@@ -123,6 +123,11 @@ impl<C> Sessions<C> {
         }
     }
 
+    /// The refusal of a connection that there is already.
+    pub(super) fn duplicate(&self) -> Refusal {
+        Refusal::Duplicate { node: self.own.id }
+    }
+
     /// The session that a further connection, which the other node dialled, belongs to.
     pub(super) fn expecting(&self, id: NodeId, hello: &Hello) -> Result<&Session<C>, Refusal> {
         let session = self.sessions.get(&id).filter(|session| {
@@ -132,7 +137,7 @@ impl<C> Sessions<C> {
                 && hello.link < session.links
                 && !session.kept.contains_key(&hello.link)
         });
-        session.ok_or(Refusal::Duplicate)
+        session.ok_or(self.duplicate())
     }
 
     /// Starts a session. One with an earlier life of the node ends.
@@ -144,7 +149,7 @@ impl<C> Sessions<C> {
         token: u64,
     ) -> Result<Opened<C>, Refusal> {
         if self.sessions.get(&id).is_some_and(|old| old.hello.incarnation >= hello.incarnation) {
-            return Err(Refusal::Duplicate);
+            return Err(self.duplicate());
         }
         self.last += 1;
         let (number, links) = (self.last, hello.workers.max(self.own.workers));
@@ -240,7 +245,7 @@ mod tests {
         let mut sessions = sessions();
         let first = open(&mut sessions, &hello("bob", 5, 1)).unwrap();
         assert!(matches!(open(&mut sessions, &hello("bob", 4, 1)), Err(Refusal::Superseded)));
-        assert!(matches!(open(&mut sessions, &hello("bob", 5, 1)), Err(Refusal::Duplicate)));
+        assert!(matches!(open(&mut sessions, &hello("bob", 5, 1)), Err(Refusal::Duplicate { .. })));
         let second = open(&mut sessions, &hello("bob", 6, 1)).unwrap();
         assert_eq!(second.replaced.map(|old| old.number), Some(first.number));
         assert_eq!(sessions.keep(first.number, 0, 'a'), Kept::TooLate);
@@ -270,13 +275,13 @@ mod tests {
         let bob = hello("bob", 1, 2);
         let id = sessions.check(&bob).unwrap();
         let link = |link| Hello { link, ..bob.clone() };
-        assert_eq!(sessions.expecting(id, &link(1)).unwrap_err(), Refusal::Duplicate);
+        assert_eq!(sessions.expecting(id, &link(1)).unwrap_err(), sessions.duplicate());
         let number = open(&mut sessions, &bob).unwrap().number;
         assert_eq!(sessions.expecting(id, &link(1)).unwrap().number, number);
-        assert_eq!(sessions.expecting(id, &link(2)).unwrap_err(), Refusal::Duplicate);
+        assert_eq!(sessions.expecting(id, &link(2)).unwrap_err(), sessions.duplicate());
         let later = Hello { incarnation: 2, ..link(1) };
-        assert_eq!(sessions.expecting(id, &later).unwrap_err(), Refusal::Duplicate);
+        assert_eq!(sessions.expecting(id, &later).unwrap_err(), sessions.duplicate());
         sessions.keep(number, 1, 'b');
-        assert_eq!(sessions.expecting(id, &link(1)).unwrap_err(), Refusal::Duplicate);
+        assert_eq!(sessions.expecting(id, &link(1)).unwrap_err(), sessions.duplicate());
     }
 }
