@@ -318,7 +318,9 @@ fn what_cannot_work_fails_as_a_completion() {
     let (stream, _other) = half(&io);
     let full = block_on(&io, stream.read_some(Vec::new()));
     assert_eq!(full.unwrap_err().cause, Cause::Os(libc::ENOBUFS));
-    let elsewhere = annulus_transport::driver::Detached::Simulated(1);
+    let elsewhere = annulus_transport::driver::Detached::Simulated(
+        annulus_transport::driver::Simulated::new(1, std::sync::mpsc::channel().0),
+    );
     let stream = annulus_transport::stream::Stream::attach(&io, elsewhere);
     let outcome = block_on(&io, stream.shutdown());
     assert_eq!(outcome.unwrap_err().cause, Cause::Os(libc::EBADF));

@@ -1,6 +1,6 @@
 //! Open files and sockets.
 
-use std::{os::fd::OwnedFd, rc::Rc};
+use std::{os::fd::OwnedFd, rc::Rc, sync::mpsc::Sender};
 
 /// An open file or socket. Clones share it; it is closed when the last one is dropped, and every
 /// operation in flight holds one.
@@ -13,7 +13,33 @@ pub enum Detached {
     /// A descriptor of the operating system.
     Os(OwnedFd),
     /// A descriptor of a simulated world.
-    Simulated(u64),
+    Simulated(Simulated),
+}
+
+/// A descriptor of a simulated world: a number, which its world is told when it is closed.
+#[derive(Debug)]
+pub struct Simulated {
+    number: u64,
+    closed: Sender<u64>,
+}
+
+impl Simulated {
+    /// The descriptor with this number. When it is dropped the number goes into `closed`.
+    pub fn new(number: u64, closed: Sender<u64>) -> Self {
+        Simulated { number, closed }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        // The world may have ended before the descriptor.
+        let _ = self.closed.send(self.number);
+    }
 }
 
 impl Descriptor {

@@ -14,6 +14,29 @@ pub enum Fill {
 }
 
 impl Fill {
+    /// How many bytes it takes.
+    pub fn room(&self) -> usize {
+        match self {
+            Fill::Chunk(chunk) => chunk.spare(),
+            Fill::Bytes(bytes) => bytes.capacity() - bytes.len(),
+        }
+    }
+
+    /// Commits these bytes, by copying them. Returns whether there was room; if not, nothing has
+    /// happened.
+    pub fn fill(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.room() {
+            return false;
+        }
+        match self {
+            Fill::Chunk(chunk) => chunk.append(bytes),
+            Fill::Bytes(vector) => {
+                vector.extend_from_slice(bytes);
+                true
+            }
+        }
+    }
+
     /// The chunk, if it is one.
     pub fn into_chunk(self) -> Option<ChunkWriter> {
         match self {
@@ -55,7 +78,7 @@ impl Data {
     }
 
     /// The bytes behind the first `skip`, piece by piece. No piece is empty.
-    pub(crate) fn pieces(&self, skip: usize) -> impl Iterator<Item = &[u8]> {
+    pub fn pieces(&self, skip: usize) -> impl Iterator<Item = &[u8]> {
         let (leases, bytes): (&[Lease], &[u8]) = match self {
             Data::Leases(leases) => (leases, &[]),
             Data::Bytes(bytes) => (&[], bytes),
@@ -65,7 +88,7 @@ impl Data {
     }
 
     /// What is left without the first `skip` bytes.
-    pub(crate) fn without(self, skip: usize) -> Data {
+    pub fn without(self, skip: usize) -> Data {
         match self {
             Data::Bytes(mut bytes) => {
                 bytes.drain(..skip);

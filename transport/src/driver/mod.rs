@@ -33,7 +33,7 @@ use std::{
 
 pub use self::{
     clock::Mono,
-    descriptor::{Descriptor, Detached},
+    descriptor::{Descriptor, Detached, Simulated},
     memory::{Data, Fill, MAX_PIECES},
     operation::{
         Cause, Operation, OperationError, OperationKey, OperationName, Output, PeerAddress,
