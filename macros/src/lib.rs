@@ -11,6 +11,7 @@ mod item;
 mod layout;
 mod message;
 mod refuse;
+mod sim_test;
 mod wire;
 
 use proc_macro::TokenStream;
@@ -104,4 +105,21 @@ pub fn message(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn wire(args: TokenStream, item: TokenStream) -> TokenStream {
     wire::expand(args.into(), item.into()).into()
+}
+
+/// Makes a function a test that runs in a simulated cluster, once for each of many seeds. It is for
+/// `annulus_sim`, which shows how.
+///
+/// ```ignore
+/// #[sim_test(seeds = 1000)]
+/// fn nothing_is_lost(sim: &mut Sim) {
+///     // ..
+/// }
+/// ```
+///
+/// # Arguments
+/// - `seeds = number`: how many seeds; 100 if it is not given.
+#[proc_macro_attribute]
+pub fn sim_test(args: TokenStream, item: TokenStream) -> TokenStream {
+    sim_test::expand(args.into(), item.into()).into()
 }

@@ -1,0 +1,753 @@
+//! The network of a world: streams, datagrams, and what is between hosts.
+//!
+//! A stream is a pair of pipes, one in each direction. What is sent is under way in its pipe for a
+//! while, arrives in order, and waits at the other socket until it is received; both together fill the
+//! pipe's window, and then the sender waits. A lost segment is one that comes late, as TCP sends it
+//! again. A cut between two hosts holds what is under way until it heals. A socket that is gone answers
+//! with a reset, a host that is down with nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use annulus::transport::endpoint::Endpoint;
+
+use crate::world::{Event, Operation, Scope};
+
+pub(crate) type HostId = usize;
+pub(crate) type SocketId = u64;
+type PipeId = u64;
+
+/// How long until what met a cut, or a host that is down, is tried again.
+const RETRY: (u64, u64) = (20_000_000, 250_000_000);
+
+/// How often a connection is tried before it counts as timed out.
+const CONNECT_TRIES: u32 = 60;
+
+/// What happens in the network at a certain time.
+#[derive(Debug)]
+pub(crate) enum NetEvent {
+    /// The first segment of a pipe arrives.
+    Arrive(PipeId),
+    /// A request to connect arrives.
+    Knock { client: SocketId, from: HostId, to: HostId, at: Endpoint, tries: u32 },
+    /// The answer to it arrives.
+    Answer { client: SocketId, answer: Result<SocketId, i32> },
+    /// A reset arrives from a socket that is gone.
+    Reset(SocketId),
+    /// A datagram arrives.
+    Datagram { to: HostId, port: u16, from: SocketAddr, bytes: Vec<u8> },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Segment {
+    Bytes(Vec<u8>),
+    End,
+    Reset,
+}
+
+/// One direction of a stream.
+#[derive(Debug)]
+struct Pipe {
+    from: SocketId,
+    to: SocketId,
+    hosts: (HostId, HostId),
+    under_way: VecDeque<(u64, Segment)>,
+    /// Bytes under way, and those that have arrived and have not been received.
+    filled: usize,
+    last_arrival: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Fresh,
+    Connecting,
+    Connected,
+    Failed(i32),
+}
+
+#[derive(Debug)]
+struct Stream {
+    host: HostId,
+    state: State,
+    remote: Option<SocketAddr>,
+    outgoing: Option<PipeId>,
+    incoming: Option<PipeId>,
+    arrived: VecDeque<u8>,
+    /// The other side sends no more.
+    at_end: bool,
+    reset: bool,
+    /// This side sends no more.
+    shut: bool,
+    waiting: Vec<Operation>,
+}
+
+impl Stream {
+    fn new(host: HostId) -> Self {
+        Stream {
+            host,
+            state: State::Fresh,
+            remote: None,
+            outgoing: None,
+            incoming: None,
+            arrived: VecDeque::new(),
+            at_end: false,
+            reset: false,
+            shut: false,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Listening {
+    host: HostId,
+    at: Endpoint,
+    backlog: VecDeque<SocketId>,
+    room: usize,
+    waiting: Vec<Operation>,
+}
+
+#[derive(Debug)]
+struct Datagrams {
+    host: HostId,
+    at: SocketAddr,
+    arrived: VecDeque<(SocketAddr, Vec<u8>)>,
+    filled: usize,
+    waiting: Vec<Operation>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Stream(Stream),
+    Listening(Listening),
+    Datagrams(Datagrams),
+}
+
+impl Socket {
+    fn host(&self) -> HostId {
+        match self {
+            Socket::Stream(stream) => stream.host,
+            Socket::Listening(listening) => listening.host,
+            Socket::Datagrams(datagrams) => datagrams.host,
+        }
+    }
+}
+
+/// What came of trying an operation: a result, or nothing yet.
+pub(crate) type Tried<T> = Option<Result<T, i32>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Net {
+    sockets: BTreeMap<SocketId, Socket>,
+    pipes: BTreeMap<PipeId, Pipe>,
+    listening: BTreeMap<(HostId, Endpoint), SocketId>,
+    bound: BTreeMap<(HostId, u16), SocketId>,
+    last_pipe: PipeId,
+    last_port: u16,
+    cuts: BTreeSet<(HostId, HostId)>,
+    down: BTreeSet<HostId>,
+}
+
+/// A host's address.
+pub(crate) fn address_of(host: HostId) -> IpAddr {
+    let [high, low] = u16::try_from(host + 1).unwrap_or(u16::MAX).to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
+}
+
+fn host_of(ip: IpAddr, here: HostId) -> HostId {
+    match ip {
+        IpAddr::V4(ip) if ip.octets()[..2] == [10, 0] => {
+            usize::from(u16::from_be_bytes([ip.octets()[2], ip.octets()[3]])).wrapping_sub(1)
+        }
+        _ => here,
+    }
+}
+
+/// Under which key a listener is found: hosts have one address, and know it by several names.
+fn key(at: &Endpoint) -> Endpoint {
+    match at {
+        Endpoint::Tcp(at) => {
+            Endpoint::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), at.port()))
+        }
+        other => other.clone(),
+    }
+}
+
+impl Net {
+    // --- Faults ------------------------------------------------------------------------------------
+
+    /// Lets nothing through from one host to another, until [`join`](Self::join).
+    pub(crate) fn cut(&mut self, from: HostId, to: HostId) {
+        self.cuts.insert((from, to));
+    }
+
+    pub(crate) fn join(&mut self, from: HostId, to: HostId) {
+        self.cuts.remove(&(from, to));
+    }
+
+    pub(crate) fn join_all(&mut self) {
+        self.cuts.clear();
+    }
+
+    pub(crate) fn set_down(&mut self, host: HostId, down: bool) {
+        if down {
+            self.down.insert(host);
+        } else {
+            self.down.remove(&host);
+        }
+    }
+
+    /// The sockets of a host.
+    pub(crate) fn sockets_of(&self, host: HostId) -> Vec<SocketId> {
+        let theirs = self.sockets.iter().filter(|(_, socket)| socket.host() == host);
+        theirs.map(|(id, _)| *id).collect()
+    }
+
+    /// A host loses its power: nobody hears a farewell.
+    pub(crate) fn vanish(&mut self, host: HostId) {
+        for id in self.sockets_of(host) {
+            self.unbind(id);
+            self.sockets.remove(&id);
+        }
+    }
+
+    fn passes(&self, from: HostId, to: HostId) -> bool {
+        from == to || !(self.cuts.contains(&(from, to)) || self.down.contains(&to))
+    }
+
+    /// Sockets and pipes.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.sockets.len(), self.pipes.len())
+    }
+
+    // --- Making sockets ----------------------------------------------------------------------------
+
+    pub(crate) fn stream(&mut self, id: SocketId, host: HostId) {
+        self.sockets.insert(id, Socket::Stream(Stream::new(host)));
+    }
+
+    pub(crate) fn listen(
+        &mut self,
+        id: SocketId,
+        host: HostId,
+        at: &Endpoint,
+        room: u32,
+    ) -> Result<Endpoint, i32> {
+        let at = match at {
+            Endpoint::Tcp(at) if at.port() == 0 => {
+                Endpoint::Tcp(SocketAddr::new(at.ip(), self.free_port()))
+            }
+            other => other.clone(),
+        };
+        let place = (host, key(&at));
+        if self.listening.contains_key(&place) {
+            return Err(libc::EADDRINUSE);
+        }
+        self.listening.insert(place, id);
+        let listening = Listening {
+            host,
+            at: at.clone(),
+            backlog: VecDeque::new(),
+            room: room as usize,
+            waiting: Vec::new(),
+        };
+        self.sockets.insert(id, Socket::Listening(listening));
+        Ok(at)
+    }
+
+    pub(crate) fn datagrams(
+        &mut self,
+        id: SocketId,
+        host: HostId,
+        at: SocketAddr,
+    ) -> Result<SocketAddr, i32> {
+        let port = if at.port() == 0 { self.free_port() } else { at.port() };
+        if self.bound.contains_key(&(host, port)) {
+            return Err(libc::EADDRINUSE);
+        }
+        self.bound.insert((host, port), id);
+        let at = SocketAddr::new(at.ip(), port);
+        let datagrams =
+            Datagrams { host, at, arrived: VecDeque::new(), filled: 0, waiting: Vec::new() };
+        self.sockets.insert(id, Socket::Datagrams(datagrams));
+        Ok(at)
+    }
+
+    fn free_port(&mut self) -> u16 {
+        self.last_port = if self.last_port < 20_000 { 20_000 } else { self.last_port + 1 };
+        self.last_port
+    }
+
+    pub(crate) fn peer_address(&self, id: SocketId) -> Result<SocketAddr, i32> {
+        match self.sockets.get(&id) {
+            Some(Socket::Stream(Stream { remote: Some(remote), .. })) => Ok(*remote),
+            Some(Socket::Stream(Stream { state: State::Connected, .. })) => Err(libc::EAFNOSUPPORT),
+            _ => Err(libc::ENOTCONN),
+        }
+    }
+
+    fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
+        match self.sockets.get_mut(&id) {
+            Some(Socket::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    // --- Operations --------------------------------------------------------------------------------
+
+    pub(crate) fn connect(
+        &mut self,
+        scope: &mut Scope<'_>,
+        id: SocketId,
+        to: &Endpoint,
+        operation: Operation,
+    ) -> Tried<()> {
+        let Some(stream) = self.stream_mut(id) else { return Some(Err(libc::EBADF)) };
+        let from = stream.host;
+        match stream.state {
+            State::Connected => return Some(Ok(())),
+            State::Failed(errno) => return Some(Err(errno)),
+            State::Connecting => stream.waiting.push(operation),
+            State::Fresh => {
+                stream.state = State::Connecting;
+                stream.waiting.push(operation);
+                let to_host = match to {
+                    Endpoint::Tcp(at) | Endpoint::Udp(at) => host_of(at.ip(), from),
+                    Endpoint::Unix(_) => from,
+                };
+                let at = to.clone();
+                let knock = NetEvent::Knock { client: id, from, to: to_host, at, tries: 0 };
+                let delay = scope.delay(from, to_host);
+                scope.schedule(delay, Event::Net(knock));
+            }
+        }
+        None
+    }
+
+    pub(crate) fn accept(
+        &mut self,
+        scope: &mut Scope<'_>,
+        id: SocketId,
+        operation: Operation,
+    ) -> Tried<SocketId> {
+        let Some(Socket::Listening(listening)) = self.sockets.get_mut(&id) else {
+            return Some(Err(libc::EBADF));
+        };
+        if listening.backlog.is_empty() {
+            listening.waiting.push(operation);
+            return None;
+        }
+        if scope.chance(|faults| faults.accept_error, "accept failed") {
+            return Some(Err(libc::EMFILE));
+        }
+        listening.backlog.pop_front().map(Ok)
+    }
+
+    /// Receives up to `room` bytes; none at the end of the stream.
+    pub(crate) fn receive(
+        &mut self,
+        scope: &mut Scope<'_>,
+        id: SocketId,
+        room: usize,
+        operation: Operation,
+    ) -> Tried<Vec<u8>> {
+        let Some(stream) = self.stream_mut(id) else { return Some(Err(libc::EBADF)) };
+        if !matches!(stream.state, State::Connected) {
+            return Some(Err(libc::ENOTCONN));
+        }
+        if stream.arrived.is_empty() {
+            if stream.reset {
+                return Some(Err(libc::ECONNRESET));
+            }
+            if stream.at_end {
+                return Some(Ok(Vec::new()));
+            }
+            stream.waiting.push(operation);
+            return None;
+        }
+        let most = room.min(stream.arrived.len());
+        let taken = scope.shorten(most, "receive was short");
+        let bytes: Vec<u8> = stream.arrived.drain(..taken).collect();
+        if let Some(pipe) = stream.incoming
+            && let Some(pipe) = self.pipes.get_mut(&pipe)
+        {
+            pipe.filled -= bytes.len();
+            let sender = pipe.from;
+            if let Some(sender) = self.stream_mut(sender) {
+                scope.ready(&mut sender.waiting);
+            }
+        }
+        Some(Ok(bytes))
+    }
+
+    /// Sends what there is room for; `None` if there is none.
+    pub(crate) fn send(
+        &mut self,
+        scope: &mut Scope<'_>,
+        id: SocketId,
+        bytes: &[u8],
+        operation: Operation,
+    ) -> Tried<usize> {
+        let Some(stream) = self.stream_mut(id) else { return Some(Err(libc::EBADF)) };
+        if stream.reset {
+            return Some(Err(libc::ECONNRESET));
+        }
+        let State::Connected = stream.state else { return Some(Err(libc::ENOTCONN)) };
+        let (Some(pipe), false) = (stream.outgoing, stream.shut) else {
+            return Some(Err(libc::EPIPE));
+        };
+        let Some(pipe) = self.pipes.get_mut(&pipe) else { return Some(Err(libc::EPIPE)) };
+        let room = scope.faults().window.saturating_sub(pipe.filled);
+        if room == 0 {
+            scope.mark("window was full");
+            stream_waits(&mut self.sockets, id, operation);
+            return None;
+        }
+        let taken = scope.shorten(room.min(bytes.len()), "send was short");
+        pipe.filled += taken;
+        let id_of_pipe = stream_outgoing(&self.sockets, id);
+        self.push(scope, id_of_pipe, Segment::Bytes(bytes[..taken].to_vec()));
+        if scope.chance(|faults| faults.reset, "connection was reset") {
+            self.push(scope, id_of_pipe, Segment::Reset);
+            scope.schedule(0, Event::Net(NetEvent::Reset(id)));
+        }
+        Some(Ok(taken))
+    }
+
+    pub(crate) fn shutdown(&mut self, scope: &mut Scope<'_>, id: SocketId) -> Result<(), i32> {
+        let Some(stream) = self.stream_mut(id) else { return Err(libc::EBADF) };
+        let State::Connected = stream.state else { return Err(libc::ENOTCONN) };
+        if !std::mem::replace(&mut stream.shut, true) {
+            let pipe = stream.outgoing;
+            self.push(scope, pipe, Segment::End);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn send_to(
+        &mut self,
+        scope: &mut Scope<'_>,
+        id: SocketId,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    ) -> Result<usize, i32> {
+        let Some(Socket::Datagrams(socket)) = self.sockets.get(&id) else {
+            return Err(libc::EBADF);
+        };
+        if bytes.len() > 65_507 {
+            return Err(libc::EMSGSIZE);
+        }
+        let (len, from) = (bytes.len(), socket.host);
+        let sender = SocketAddr::new(address_of(from), socket.at.port());
+        let to_host = host_of(to.ip(), from);
+        if !self.passes(from, to_host) || scope.chance(|faults| faults.loss, "datagram was lost") {
+            return Ok(len);
+        }
+        let copies = 1 + u32::from(scope.chance(|f| f.duplicate, "datagram arrived twice"));
+        for _ in 0..copies {
+            let mut delay = scope.delay(from, to_host);
+            if scope.chance(|faults| faults.reorder, "datagram was overtaken") {
+                delay *= 10;
+            }
+            let event = NetEvent::Datagram {
+                to: to_host,
+                port: to.port(),
+                from: sender,
+                bytes: bytes.clone(),
+            };
+            scope.schedule(delay, Event::Net(event));
+        }
+        Ok(len)
+    }
+
+    pub(crate) fn receive_from(
+        &mut self,
+        id: SocketId,
+        operation: Operation,
+    ) -> Tried<(SocketAddr, Vec<u8>)> {
+        let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(&id) else {
+            return Some(Err(libc::EBADF));
+        };
+        match socket.arrived.pop_front() {
+            Some((from, bytes)) => {
+                socket.filled -= bytes.len();
+                Some(Ok((from, bytes)))
+            }
+            None => {
+                socket.waiting.push(operation);
+                None
+            }
+        }
+    }
+
+    /// The last owner of a socket has let go of it.
+    pub(crate) fn close(&mut self, scope: &mut Scope<'_>, id: SocketId) {
+        self.unbind(id);
+        match self.sockets.remove(&id) {
+            Some(Socket::Stream(stream)) => {
+                // Unread bytes: the other side is told so, and what is under way to it may be lost.
+                let unread = !stream.arrived.is_empty();
+                if unread {
+                    scope.mark("closed with bytes unread");
+                    self.cut_short(scope, stream.outgoing);
+                    self.push(scope, stream.outgoing, Segment::Reset);
+                } else if !stream.shut && !stream.reset {
+                    self.push(scope, stream.outgoing, Segment::End);
+                }
+                self.forget_empty(stream.outgoing);
+                self.forget_empty(stream.incoming);
+            }
+            Some(Socket::Listening(listening)) => {
+                for waiting in listening.backlog {
+                    let pipe = self.stream_mut(waiting).and_then(|stream| stream.outgoing);
+                    self.push(scope, pipe, Segment::Reset);
+                    self.sockets.remove(&waiting);
+                }
+            }
+            Some(Socket::Datagrams(_)) | None => {}
+        }
+    }
+
+    /// Loses the last segments that are under way, or none.
+    fn cut_short(&mut self, scope: &mut Scope<'_>, pipe: Option<PipeId>) {
+        if let Some(pipe) = pipe.and_then(|pipe| self.pipes.get_mut(&pipe)) {
+            let kept = scope.between(0, pipe.under_way.len() as u64) as usize;
+            for (_, segment) in pipe.under_way.drain(kept..) {
+                if let Segment::Bytes(bytes) = segment {
+                    pipe.filled -= bytes.len();
+                }
+            }
+        }
+    }
+
+    /// Forgets a pipe that is empty and has no sender: nothing will come out of it.
+    fn forget_empty(&mut self, pipe: Option<PipeId>) {
+        let Some(id) = pipe else { return };
+        let over = self.pipes.get(&id).is_some_and(|pipe| {
+            pipe.under_way.is_empty() && !self.sockets.contains_key(&pipe.from)
+        });
+        if over {
+            self.pipes.remove(&id);
+        }
+    }
+
+    fn unbind(&mut self, id: SocketId) {
+        match self.sockets.get(&id) {
+            Some(Socket::Listening(listening)) => {
+                self.listening.remove(&(listening.host, key(&listening.at)));
+            }
+            Some(Socket::Datagrams(datagrams)) => {
+                self.bound.remove(&(datagrams.host, datagrams.at.port()));
+            }
+            Some(Socket::Stream(_)) | None => {}
+        }
+    }
+
+    // --- What arrives ------------------------------------------------------------------------------
+
+    fn push(&mut self, scope: &mut Scope<'_>, pipe: Option<PipeId>, segment: Segment) {
+        let Some(id) = pipe else { return };
+        let Some(pipe) = self.pipes.get_mut(&id) else { return };
+        let mut delay = scope.delay(pipe.hosts.0, pipe.hosts.1);
+        if scope.chance(|faults| faults.loss, "segment was sent again") {
+            delay += scope.between(RETRY.0, RETRY.1);
+        }
+        pipe.last_arrival = pipe.last_arrival.max(scope.now() + delay);
+        let first = pipe.under_way.is_empty();
+        pipe.under_way.push_back((pipe.last_arrival, segment));
+        if first {
+            let wait = pipe.last_arrival - scope.now();
+            scope.schedule(wait, Event::Net(NetEvent::Arrive(id)));
+        }
+    }
+
+    pub(crate) fn happen(&mut self, scope: &mut Scope<'_>, event: NetEvent) {
+        match event {
+            NetEvent::Arrive(pipe) => self.arrive(scope, pipe),
+            NetEvent::Knock { client, from, to, at, tries } => {
+                self.knock(scope, client, from, to, at, tries);
+            }
+            NetEvent::Answer { client, answer } => self.answer(scope, client, answer),
+            NetEvent::Reset(socket) => {
+                if let Some(stream) = self.stream_mut(socket) {
+                    stream.reset = true;
+                    scope.ready(&mut stream.waiting);
+                }
+            }
+            NetEvent::Datagram { to, port, from, bytes } => {
+                self.datagram(scope, to, port, from, bytes);
+            }
+        }
+    }
+
+    fn arrive(&mut self, scope: &mut Scope<'_>, id: PipeId) {
+        let Some(pipe) = self.pipes.get(&id) else { return };
+        let (from, to) = pipe.hosts;
+        if !self.passes(from, to) {
+            scope.mark("segment met a cut");
+            let retry = scope.between(RETRY.0, RETRY.1);
+            return scope.schedule(retry, Event::Net(NetEvent::Arrive(id)));
+        }
+        let now = scope.now();
+        while let Some(pipe) = self.pipes.get_mut(&id) {
+            match pipe.under_way.front() {
+                None => return self.forget_empty(Some(id)),
+                Some((at, _)) if *at > now => {
+                    let wait = *at - now;
+                    return scope.schedule(wait, Event::Net(NetEvent::Arrive(id)));
+                }
+                Some(_) => {}
+            }
+            let Some((_, segment)) = pipe.under_way.pop_front() else { return };
+            let (receiver, sender) = (pipe.to, pipe.from);
+            let Some(Socket::Stream(stream)) = self.sockets.get_mut(&receiver) else {
+                // Nobody is there any more.
+                if segment != Segment::Reset {
+                    scope.mark("segment met no socket");
+                    let delay = scope.delay(to, from);
+                    scope.schedule(delay, Event::Net(NetEvent::Reset(sender)));
+                }
+                self.pipes.remove(&id);
+                return;
+            };
+            match segment {
+                Segment::Bytes(bytes) => stream.arrived.extend(bytes),
+                Segment::End => stream.at_end = true,
+                Segment::Reset => stream.reset = true,
+            }
+            scope.ready(&mut stream.waiting);
+        }
+    }
+
+    fn knock(
+        &mut self,
+        scope: &mut Scope<'_>,
+        client: SocketId,
+        from: HostId,
+        to: HostId,
+        at: Endpoint,
+        tries: u32,
+    ) {
+        if self.stream_mut(client).is_none() {
+            return;
+        }
+        let listener = self.listening.get(&(to, key(&at))).copied();
+        let full = listener.is_some_and(|listener| match self.sockets.get(&listener) {
+            Some(Socket::Listening(listening)) => listening.backlog.len() >= listening.room,
+            _ => false,
+        });
+        if !self.passes(from, to) || full {
+            if tries >= CONNECT_TRIES {
+                let answer = Err(libc::ETIMEDOUT);
+                return scope.schedule(0, Event::Net(NetEvent::Answer { client, answer }));
+            }
+            let again = NetEvent::Knock { client, from, to, at, tries: tries + 1 };
+            let wait = scope.between(500_000_000, 1_000_000_000);
+            return scope.schedule(wait, Event::Net(again));
+        }
+        let unlucky = scope.chance(|faults| faults.connect_error, "connection was refused");
+        let answer = match listener.filter(|_| !unlucky) {
+            Some(listener) => Ok(self.meet(scope, client, (from, to), listener, &at)),
+            None => Err(libc::ECONNREFUSED),
+        };
+        // The way back may be cut: then the client waits until it is not, or gives up.
+        let delay = scope.delay(to, from);
+        scope.schedule(delay, Event::Net(NetEvent::Answer { client, answer }));
+    }
+
+    /// Makes the server's side of a connection, and both pipes.
+    fn meet(
+        &mut self,
+        scope: &mut Scope<'_>,
+        client: SocketId,
+        (from, to): (HostId, HostId),
+        listener: SocketId,
+        at: &Endpoint,
+    ) -> SocketId {
+        let server = scope.next_descriptor();
+        let there = self.pipe(client, server, (from, to));
+        let back = self.pipe(server, client, (to, from));
+        let port = self.free_port();
+        let stream = Stream {
+            state: State::Connected,
+            remote: matches!(at, Endpoint::Tcp(_)).then(|| SocketAddr::new(address_of(from), port)),
+            outgoing: Some(back),
+            incoming: Some(there),
+            ..Stream::new(to)
+        };
+        self.sockets.insert(server, Socket::Stream(stream));
+        if let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) {
+            listening.backlog.push_back(server);
+            scope.ready(&mut listening.waiting);
+        }
+        if let (Some(stream), Endpoint::Tcp(at)) = (self.stream_mut(client), at) {
+            stream.remote = Some(SocketAddr::new(address_of(to), at.port()));
+        }
+        server
+    }
+
+    fn pipe(&mut self, from: SocketId, to: SocketId, hosts: (HostId, HostId)) -> PipeId {
+        self.last_pipe += 1;
+        let pipe = Pipe { from, to, hosts, under_way: VecDeque::new(), filled: 0, last_arrival: 0 };
+        self.pipes.insert(self.last_pipe, pipe);
+        self.last_pipe
+    }
+
+    fn answer(&mut self, scope: &mut Scope<'_>, client: SocketId, answer: Result<SocketId, i32>) {
+        let pipes = answer.map(|server| match self.sockets.get(&server) {
+            Some(Socket::Stream(stream)) => (stream.incoming, stream.outgoing),
+            _ => (None, None),
+        });
+        let Some(stream) = self.stream_mut(client) else {
+            // The client has given up: its side of the connection is closed.
+            if let Ok((Some(there), _)) = pipes {
+                self.push(scope, Some(there), Segment::Reset);
+            }
+            return;
+        };
+        match pipes {
+            Ok((Some(there), Some(back))) => {
+                stream.state = State::Connected;
+                (stream.outgoing, stream.incoming) = (Some(there), Some(back));
+            }
+            // The server has vanished meanwhile.
+            Ok(_) => stream.state = State::Failed(libc::ECONNRESET),
+            Err(errno) => stream.state = State::Failed(errno),
+        }
+        scope.ready(&mut stream.waiting);
+    }
+
+    fn datagram(
+        &mut self,
+        scope: &mut Scope<'_>,
+        to: HostId,
+        port: u16,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    ) {
+        let socket = self.bound.get(&(to, port)).filter(|_| !self.down.contains(&to));
+        let socket = socket.and_then(|id| self.sockets.get_mut(id));
+        let Some(Socket::Datagrams(socket)) = socket else { return };
+        if socket.filled + bytes.len() > scope.faults().datagram_room {
+            return scope.mark("datagram found no room");
+        }
+        socket.filled += bytes.len();
+        socket.arrived.push_back((from, bytes));
+        scope.ready(&mut socket.waiting);
+    }
+}
+
+fn stream_waits(sockets: &mut BTreeMap<SocketId, Socket>, id: SocketId, operation: Operation) {
+    if let Some(Socket::Stream(stream)) = sockets.get_mut(&id) {
+        stream.waiting.push(operation);
+    }
+}
+
+fn stream_outgoing(sockets: &BTreeMap<SocketId, Socket>, id: SocketId) -> Option<PipeId> {
+    match sockets.get(&id) {
+        Some(Socket::Stream(stream)) => stream.outgoing,
+        _ => None,
+    }
+}
