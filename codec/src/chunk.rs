@@ -139,6 +139,20 @@ impl ChunkPool {
         Ok(writer)
     }
 
+    /// An empty chunk of `wanted` bytes, or of as many as are left, if those are `needed` at least.
+    ///
+    /// # Errors
+    /// If fewer than `needed` are left.
+    pub(crate) fn acquire_between(
+        &self,
+        needed: usize,
+        wanted: usize,
+    ) -> Result<ChunkWriter, PoolExhausted> {
+        let left = self.0.limit.saturating_sub(self.0.lent.get()).min(MAX_CHUNK);
+        // What is left counts in whole cache lines, as chunks do.
+        self.acquire_sized(wanted.min(left - left % CHUNK_ALIGN).max(needed))
+    }
+
     /// Takes over a chunk that another thread sealed; all its committed bytes, as one lease.
     ///
     /// This never fails: the memory is already there. It counts towards the limit from now on.

@@ -4,7 +4,7 @@
 //! three are fed by the same code: messages are archived one behind the other at the end of the open
 //! chunk. They differ in what happens to a frame that is passed on as it is, and to local values.
 
-use std::{any::Any, collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt};
 
 use rkyv::ser::allocator::Arena;
 
@@ -13,7 +13,7 @@ use crate::{
     chunk::{ChunkPool, ChunkWriter, Lease, MAX_CHUNK, PoolExhausted, SealedChunk},
     extension::Extensions,
     frame::{FRAME_ALIGN, Frame, FrameReader, HEADER_LEN, Header},
-    passing::Envelope,
+    passing::{Envelope, Value},
 };
 
 /// Where an outbox leads to.
@@ -108,7 +108,7 @@ enum Load {
     /// One large frame: its body fills the chunk.
     Frame(Header, SealedChunk),
     /// A message that passes by value.
-    Value(Header, Box<dyn Any + Send>),
+    Value(Value),
 }
 
 impl Crossing {
@@ -119,7 +119,7 @@ impl Crossing {
             Load::Frame(header, chunk) => {
                 Parcel::Single(Envelope::Frame(Frame::new(header, pool.open(chunk))))
             }
-            Load::Value(header, value) => Parcel::Single(Envelope::Value(header, value)),
+            Load::Value(value) => Parcel::Single(Envelope::Value(value)),
         }
     }
 }
@@ -210,8 +210,9 @@ impl Outbox {
             }
         }
         // A size that keeps growing ends at `max_payload`, where the writer says `TooLarge`.
+        let mut wanted = needed;
         loop {
-            let mut fresh = self.pool.acquire_sized(needed)?;
+            let mut fresh = self.pool.acquire_between(needed, wanted)?;
             match write_frame(&mut fresh, &mut self.arena, header, extensions, message, max_payload)
             {
                 Ok(_) => {
@@ -220,9 +221,10 @@ impl Outbox {
                     return Ok(());
                 }
                 Err(WriteError::NoRoom { needed: more }) => {
+                    needed = more;
                     // Twice as much each time, so that a message of many small parts costs few tries;
                     // a little above the largest frame, the writer says `TooLarge`.
-                    needed = more
+                    wanted = more
                         .max(fresh.capacity().saturating_mul(2))
                         .min(max_payload.saturating_mul(2) + 4096)
                         .max(more);
@@ -279,8 +281,8 @@ impl Outbox {
     }
 
     /// Queues a message that passes by value, if [`admits_value`](Self::admits_value) says so.
-    pub(crate) fn push_value(&mut self, header: Header, message: Box<dyn Any + Send>) {
-        self.push_single(Envelope::Value(header, message));
+    pub(crate) fn push_value(&mut self, value: Value) {
+        self.push_single(Envelope::Value(value));
     }
 
     /// Queues a frame that consists of a header alone: a failure, or a system frame.
@@ -384,7 +386,7 @@ impl Outbox {
                 let (header, body) = frame.into_parts();
                 Load::Frame(header, sole(body))
             }
-            Waiting::Single(Envelope::Value(header, value)) => Load::Value(header, value),
+            Waiting::Single(Envelope::Value(value)) => Load::Value(value),
         }))
     }
 

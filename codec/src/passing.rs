@@ -16,7 +16,18 @@ pub enum Envelope {
     /// A frame in a chunk.
     Frame(Frame),
     /// A local message, moved.
-    Value(Header, Box<dyn Any + Send>),
+    Value(Value),
+}
+
+/// A message that passes by value.
+#[derive(Debug)]
+pub struct Value {
+    /// The same header as of a frame.
+    pub header: Header,
+    /// What its handler inherits; `None` if that is nothing.
+    pub extensions: Option<Box<Extensions>>,
+    /// The message itself.
+    pub message: Box<dyn Any + Send>,
 }
 
 impl Envelope {
@@ -24,7 +35,7 @@ impl Envelope {
     pub fn header(&self) -> &Header {
         match self {
             Envelope::Frame(frame) => frame.header(),
-            Envelope::Value(header, _) => header,
+            Envelope::Value(value) => &value.header,
         }
     }
 
@@ -146,19 +157,20 @@ impl<M: Message + Send> Passing<M> for ByValue {
     fn pack(
         message: &mut Option<M>,
         header: Header,
-        _: &Extensions,
+        extensions: &Extensions,
         outbox: &mut Outbox,
         admission: Admission,
     ) -> Result<(), PushError> {
         outbox.admits_value(admission)?;
         let message = message.take().expect("the caller gives a message");
-        outbox.push_value(header, Box::new(message));
+        let extensions = (!extensions.is_empty()).then(|| Box::new(extensions.clone()));
+        outbox.push_value(Value { header, extensions, message: Box::new(message) });
         Ok(())
     }
 
     fn open(envelope: Envelope) -> Result<Box<M>, AccessError> {
         match envelope {
-            Envelope::Value(header, value) => value
+            Envelope::Value(Value { header, message, .. }) => message
                 .downcast()
                 .map_err(|_| AccessError::WrongMessage { expected: M::ID, found: header.message }),
             Envelope::Frame(_) => Err(AccessError::WrongPassing(M::ID)),
@@ -167,7 +179,7 @@ impl<M: Message + Send> Passing<M> for ByValue {
 
     fn forward(carrier: Box<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
         outbox.admits_value(Admission::Always)?;
-        outbox.push_value(header, carrier);
+        outbox.push_value(Value { header, extensions: None, message: carrier });
         Ok(())
     }
 

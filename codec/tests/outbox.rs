@@ -4,13 +4,13 @@ mod common;
 
 use annulus_codec::{
     archive::Archived,
-    chunk::ChunkPool,
+    chunk::{ChunkPool, PoolExhausted},
     extension::Extensions,
     frame::{FrameReader, Kind, scan},
     hash::hash64,
     message::{Message, MessageId},
     outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel, PushError},
-    passing::{ByValue, Envelope, Passing},
+    passing::{ByValue, Envelope, Passing, Value},
 };
 use common::*;
 
@@ -63,7 +63,7 @@ fn push_a_mix(outbox: &mut Outbox, destination: Destination, rounds: u64) -> u64
 /// The numbers of all that is in a parcel.
 fn numbers(parcel: Parcel) -> Vec<u64> {
     match parcel {
-        Parcel::Single(Envelope::Value(header, value)) => {
+        Parcel::Single(Envelope::Value(Value { header, message: value, .. })) => {
             assert_eq!(value.downcast::<Moved>().unwrap().0, header.correlation);
             vec![header.correlation]
         }
@@ -287,5 +287,20 @@ fn a_link_reads_what_an_outbox_to_a_node_writes_in_any_pieces() {
             }
         }
         assert_eq!(seen, last);
+    }
+}
+
+#[test]
+fn a_message_that_memory_is_left_for_is_taken() {
+    // The text ends where a chunk does, so its place in the message needs another try.
+    let text = "x".repeat(2144);
+    let needed = 2240;
+    for (limit, fits) in [(needed, true), (needed + 63, true), (needed - 1, false)] {
+        let pool = ChunkPool::new(64, 0, limit);
+        let mut outbox = Outbox::new(Destination::Here, LIMITS, pool.clone());
+        let pushed = push(&mut outbox, &text, 1);
+        let exhausted = PushError::NoMemory(PoolExhausted { limit });
+        assert_eq!(pushed, if fits { Ok(()) } else { Err(exhausted) });
+        assert_eq!(pool.bytes_lent(), if fits { needed } else { 0 });
     }
 }

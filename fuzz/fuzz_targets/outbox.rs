@@ -11,7 +11,7 @@ use annulus_codec::{
     frame::{Frame, FrameReader, HEADER_LEN, Header, Kind, scan},
     message::{Message, MessageId},
     outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel, PushError, archive_alone},
-    passing::{ByValue, Envelope, Passing},
+    passing::{ByValue, Envelope, Passing, Value},
 };
 use annulus_fuzz::*;
 use annulus_macros::message;
@@ -322,7 +322,7 @@ impl Model {
         };
         let Some(parcel) = parcel else { return false };
         match parcel {
-            Parcel::Single(Envelope::Value(header, value)) => {
+            Parcel::Single(Envelope::Value(Value { header, message: value, .. })) => {
                 let (_, expected) = self.expected.pop_front().expect("it was pushed");
                 let nothing = Extensions::default();
                 let value = value.downcast::<Moved>().expect("only these are pushed");
