@@ -128,6 +128,15 @@ impl AskTable {
         self.waiting.borrow().len()
     }
 
+    /// The asks to a node that have no outcome yet.
+    pub(crate) fn open_to(&self, peer: Peer) -> Vec<AskKey> {
+        self.keys_where(|ask| ask.peer == Some(peer))
+    }
+
+    fn is_open(&self, key: AskKey) -> bool {
+        self.with(key, |ask| ask.outcome.is_none()).unwrap_or(false)
+    }
+
     fn keys_where(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<AskKey> {
         let waiting = self.waiting.borrow();
         let open = waiting.iter().filter(|(_, ask)| ask.outcome.is_none() && wanted(ask));
@@ -154,10 +163,12 @@ impl Core {
         }
     }
 
-    /// Ends all asks to a node that is lost.
-    pub(crate) fn fail_asks_to(&self, peer: Peer) {
-        for key in self.asks.keys_where(|ask| ask.peer == Some(peer)) {
-            self.settle_ask(key, Err(AskError::NodeDown));
+    /// Ends asks whose node is lost. Those that have ended meanwhile stay as they are.
+    pub(crate) fn fail_asks(&self, lost: Vec<AskKey>) {
+        for key in lost {
+            if self.asks.is_open(key) {
+                self.settle_ask(key, Err(AskError::NodeDown));
+            }
         }
     }
 

@@ -24,7 +24,7 @@ use annulus_transport::driver::Mono;
 use crate::{
     actor::{Actor, StopMode},
     cell::{ActorCell, Phase, Signal},
-    contain::discard,
+    contain::{discard, wake},
     core::Core,
     delivery::Delivery,
     error::{Failure, SpawnError},
@@ -37,10 +37,10 @@ use crate::{
 
 type Turn<A> = Box<dyn FnOnce(&mut A, &mut Context<A>)>;
 
-/// Sections that an actor's tasks have asked for.
 /// The shortest time between two ticks of a timer: about the resolution of the timer wheel.
 const SHORTEST_PERIOD: Duration = Duration::from_micros(100);
 
+/// Sections that an actor's tasks have asked for.
 type Turns<A> = Rc<RefCell<VecDeque<Turn<A>>>>;
 
 /// An actor's view of its worker.
@@ -307,7 +307,7 @@ struct Fill<T>(Rc<Slot<T>>);
 impl<T> Drop for Fill<T> {
     fn drop(&mut self) {
         if let Some(waker) = self.0.waker.take() {
-            waker.wake();
+            wake(waker);
         }
     }
 }

@@ -131,10 +131,17 @@ impl Core {
 
     /// Makes this the thread's current core while `run` runs.
     pub(crate) fn enter<T>(self: &Rc<Self>, run: impl FnOnce() -> T) -> T {
-        let before = CURRENT.replace(Some(self.clone()));
-        let result = run();
-        CURRENT.set(before);
-        result
+        /// Puts back what was there before, however `run` ends.
+        struct Before(Option<Rc<Core>>);
+
+        impl Drop for Before {
+            fn drop(&mut self) {
+                CURRENT.set(self.0.take());
+            }
+        }
+
+        let _before = Before(CURRENT.replace(Some(self.clone())));
+        run()
     }
 
     /// Looks at the current core, if the thread is a worker.
@@ -224,10 +231,13 @@ impl Core {
         message: Msg<M>,
     ) -> Result<(), TellError> {
         let header = Header::new(Kind::Tell, to.slot(), to.generation(), M::ID, 0);
+        // What is not passed on is dropped here, when no outbox is borrowed.
+        let mut message = Some(message);
         self.push_towards(to, Admission::Bounded, |outbox| {
             if outbox.is_full() {
                 return Err(PushError::Full);
             }
+            let message = message.take().expect("it is pushed once");
             M::Passing::forward(message.into_carrier(), header, outbox)
         })
     }
@@ -294,7 +304,8 @@ impl Core {
     fn link_to(&self, to: Address) -> Result<Rc<Link>, TellError> {
         let peer = Peer { node: to.node(), incarnation: to.incarnation() };
         match self.links.route(peer.node, self.worker) {
-            Some(link) if link.peer == peer => Ok(link),
+            Some(link) if link.peer == peer && link.sends() => Ok(link),
+            Some(link) if link.peer == peer => Err(TellError::Unreachable),
             // The node is there, but in another life: nobody from before is.
             Some(_) => Err(TellError::Dead),
             None => Err(TellError::Unreachable),
@@ -373,7 +384,7 @@ impl Core {
             }
             Origin::Link(peer) => {
                 let link = self.links.route(peer.node, self.worker)?;
-                if link.peer != peer {
+                if link.peer != peer || !link.sends() {
                     return None;
                 }
                 self.links.mark_dirty(&link);
@@ -409,8 +420,13 @@ impl Core {
     /// says which.
     #[inline]
     fn dispatch_own(self: &Rc<Self>, envelope: Envelope, promised: bool) {
-        let Envelope::Frame(frame) = &envelope else {
-            return self.dispatch(envelope, Origin::Local, None, promised);
+        let frame = match &envelope {
+            Envelope::Frame(frame) => frame,
+            Envelope::Value(value) => {
+                let extensions = value.extensions.as_deref().cloned();
+                let section = extensions.and_then(|e| Section::from_extensions(e, self.now()));
+                return self.dispatch(envelope, Origin::Local, section, promised);
+            }
         };
         if frame.header().extension_len == 0 {
             return self.dispatch(envelope, Origin::Local, None, promised);
@@ -514,9 +530,10 @@ impl Core {
     // --- Waiting for room ------------------------------------------------------------------------
 
     pub(crate) fn wait_for_room(&self, waker: &Waker) {
-        let mut waiting = self.waiting_for_room.borrow_mut();
-        if !waiting.iter().any(|known| known.will_wake(waker)) {
-            waiting.push(waker.clone());
+        if !self.waiting_for_room.borrow().iter().any(|known| known.will_wake(waker)) {
+            // Cloning a waker may run a user's code: nothing is borrowed meanwhile.
+            let waiter = waker.clone();
+            self.waiting_for_room.borrow_mut().push(waiter);
         }
     }
 

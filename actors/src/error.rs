@@ -239,6 +239,8 @@ pub enum SpawnError {
     },
     /// The node is shutting down.
     ShuttingDown,
+    /// Making the actor panicked; the log says how.
+    Panicked,
     /// The calling thread is a worker, which must not be blocked. Use
     /// [`Context::spawn`](crate::Context::spawn), [`spawn`](crate::spawn()), or a
     /// [`NodeHandle`](crate::NodeHandle).
@@ -253,6 +255,7 @@ impl fmt::Display for SpawnError {
                 write!(f, "there is no worker {worker}: the node has {workers}, counted from 0")
             }
             SpawnError::ShuttingDown => write!(f, "the node is shutting down"),
+            SpawnError::Panicked => write!(f, "making the actor panicked"),
             SpawnError::WouldBlock => {
                 write!(f, "this would block a worker's thread: use the node's handle there")
             }

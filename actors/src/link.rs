@@ -28,6 +28,7 @@ use annulus_transport::{
 };
 
 use crate::{
+    ask::AskKey,
     cluster,
     core::{Core, Inbound},
     delivery::{Origin, Peer},
@@ -73,8 +74,13 @@ pub(crate) struct LinkSetup {
 /// Why a link ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEnd {
-    /// The peer closed it.
+    /// The peer closed it, or sends no more.
     Closed,
+    /// The same, within a frame: this many bytes of it are missing.
+    Cut {
+        /// How many, as far as is known.
+        missing: usize,
+    },
     /// The operating system reported an error.
     Broken(OperationError),
     /// The peer sent what is no frame.
@@ -91,6 +97,9 @@ impl fmt::Display for LinkEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkEnd::Closed => write!(f, "the other node closed it"),
+            LinkEnd::Cut { missing } => {
+                write!(f, "the other node closed it within a frame: {missing} bytes are missing")
+            }
             LinkEnd::Broken(error) => error.fmt(f),
             LinkEnd::Malformed(error) => write!(f, "the other node broke the protocol: {error}"),
             LinkEnd::Silent => write!(f, "nothing was heard from the other node for too long"),
@@ -117,6 +126,10 @@ pub(crate) struct Link {
     ending: RefCell<Option<LinkEnd>>,
     /// Nothing more will be sent once the outbox is empty.
     parting: Cell<bool>,
+    /// Sending has failed: the link only receives what is still to come.
+    mute: Cell<bool>,
+    /// The asks that end with the link.
+    asks: RefCell<Vec<AskKey>>,
     /// Whether the kernel has not taken all of what left the outbox.
     sending: Cell<bool>,
     heard: Cell<Mono>,
@@ -131,6 +144,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Whether anything can be sent over it.
+    pub(crate) fn sends(&self) -> bool {
+        !self.mute.get()
+    }
+
     /// Waits until there is something to send, and takes it; `None` if there will be no more.
     async fn next_pieces(&self) -> Option<Vec<Lease>> {
         poll_fn(|context| {
@@ -262,6 +280,8 @@ impl Core {
             closed: Cell::new(false),
             ending: RefCell::new(None),
             parting: Cell::new(false),
+            mute: Cell::new(false),
+            asks: RefCell::default(),
             sending: Cell::new(false),
             heard: Cell::new(self.now()),
             paused: Cell::new(false),
@@ -304,6 +324,8 @@ impl Core {
             drop(self.tasks.remove(task));
         }
         self.room_made.set(true);
+        // Those of a later session are not of this link.
+        link.asks.replace(self.asks.open_to(link.peer));
         let broken = matches!(end, LinkEnd::Malformed(_));
         link.ending.replace(Some(end));
         if broken || link.waiting.get() == 0 {
@@ -316,7 +338,7 @@ impl Core {
         let Some(end) = link.ending.borrow().clone().filter(|_| !link.closed.replace(true)) else {
             return;
         };
-        self.fail_asks_to(link.peer);
+        self.fail_asks(link.asks.take());
         if end != LinkEnd::Dropped {
             cluster::report_link_lost(self, &link.name, link.session, link.index, end);
         }
@@ -324,13 +346,11 @@ impl Core {
 
     /// Ends all links of a session on this worker.
     pub(crate) fn drop_peer(self: &Rc<Self>, peer: Peer, session: u64) {
-        let links = self.links.all();
-        let mut theirs = links.iter().filter(|link| link.peer == peer && link.session == session);
-        if theirs.clone().next().is_none() {
-            // They have been closed already, or there were none.
-            self.fail_asks_to(peer);
+        for link in self.links.all() {
+            if link.peer == peer && link.session == session {
+                self.close_link(&link, LinkEnd::Dropped);
+            }
         }
-        theirs.by_ref().for_each(|link| self.close_link(link, LinkEnd::Dropped));
     }
 
     /// Says farewell on all links: what waits is sent, then the sending direction ends, and the peers
@@ -407,7 +427,10 @@ async fn write(core: Rc<Core>, link: Rc<Link>, stream: Stream) {
         if let Err(error) = sent {
             // What the peer has sent before is still there to be read: the reader ends the link.
             tracing::debug!(target: "annulus", node = link.name, %error, "sending has failed");
-            return core.links.remove(&link);
+            link.mute.set(true);
+            let unsent = link.outbox.borrow_mut().take_all();
+            drop(unsent);
+            return;
         }
         core.room_made.set(true);
     }
@@ -451,7 +474,12 @@ async fn receive_frames(
             Err(error) => return LinkEnd::Broken(error),
         };
         if bytes == 0 {
-            return LinkEnd::Closed;
+            let cut = filled.untaken();
+            return if cut == 0 {
+                LinkEnd::Closed
+            } else {
+                LinkEnd::Cut { missing: prefix.next_frame - cut }
+            };
         }
         link.heard.set(core.now());
         chunk = filled;

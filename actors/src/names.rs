@@ -26,6 +26,12 @@ use crate::{
 const INDEX: usize = 2;
 const GENERATION: u32 = 3;
 
+/// The longest name of an actor, in bytes.
+const MAX_NAME: usize = 255;
+
+/// How long after it was too busy a worker is asked again for an actor's end.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long after the loss of a node it is looked for again.
 const NODE_LOST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -71,6 +77,9 @@ impl<P: Protocol> Name<P> {
     /// If another actor has it, or the node has too many names.
     pub async fn register(&self, actor: ActorRef<P>) -> Result<(), RegisterError> {
         let core = Core::current().ok_or(RegisterError::Ask(AskError::NoWorker))?;
+        if self.text.len() > MAX_NAME {
+            return Err(RegisterError::TooLong(MAX_NAME));
+        }
         let register = Register {
             name: self.text.to_string(),
             address: actor.address(),
@@ -96,7 +105,7 @@ impl<P: Protocol> Name<P> {
             loop {
                 let looked = self.look_once(&core, node, patience, &mut last).await;
                 match looked {
-                    Err(LookupError::Ask(_)) => sleep(NODE_LOST_PAUSE).await,
+                    Err(LookupError::Ask(error)) if may_pass(error) => sleep(NODE_LOST_PAUSE).await,
                     found => return found,
                 }
             }
@@ -139,6 +148,12 @@ impl<P: Protocol> Name<P> {
     }
 }
 
+/// Whether a look-up that failed for this may go well another time.
+fn may_pass(error: AskError) -> bool {
+    use AskError::{Dead, NoReply, NodeDown, Overloaded, Timeout, Unreachable};
+    matches!(error, Dead | NoReply | NodeDown | Overloaded | Timeout | Unreachable)
+}
+
 impl<P> Clone for Name<P> {
     fn clone(&self) -> Self {
         Name { text: self.text.clone(), protocol: PhantomData }
@@ -159,6 +174,8 @@ pub enum RegisterError {
     Taken(String),
     /// The node has as many names as it may have.
     TooManyNames(usize),
+    /// The name is longer than this many bytes.
+    TooLong(usize),
     /// The actor lives on another node, or has ended.
     NotHere,
     /// The node did not answer.
@@ -170,7 +187,10 @@ impl fmt::Display for RegisterError {
         match self {
             RegisterError::Taken(name) => write!(f, "another actor has the name `{name}`"),
             RegisterError::TooManyNames(max) => write!(f, "the node has {max} names already"),
-            RegisterError::NotHere => write!(f, "the actor does not live on this node"),
+            RegisterError::TooLong(max) => write!(f, "a name has {max} bytes at most"),
+            RegisterError::NotHere => {
+                write!(f, "the actor has ended, or lives on another node")
+            }
             RegisterError::Ask(error) => error.fmt(f),
         }
     }
@@ -280,7 +300,7 @@ impl Respond<Lookup> for Names {
         let limits = *context.core().limits();
         // Those who have given up hear no answer.
         self.waiting.retain(|waiting| waiting.until > now);
-        if self.waiting.len() < limits.names {
+        if self.waiting.len() < limits.names && lookup.name.len() <= MAX_NAME {
             let until = now.after(context.time_left().unwrap_or(limits.ask_timeout));
             self.waiting.push(Waiting { name: lookup.name.as_str().into(), until, responder });
         }
@@ -310,8 +330,13 @@ impl Handler<Register> for Names {
         }
         self.names.insert(name.clone(), entry);
         context.task(|names| async move {
-            // `join` only ends when the actor has, or the worker that it lives on.
-            let _ = ActorRef::<()>::from_address(address).join().await;
+            loop {
+                match ActorRef::<()>::from_address(address).join().await {
+                    Ok(_) | Err(AskError::Dead) => break,
+                    // Its worker is behind, or short of memory: the actor may well live.
+                    Err(_) => sleep(BUSY_PAUSE).await,
+                }
+            }
             let _ = names.with(move |names, _| names.forget(&name, address)).await;
         });
         Registered(Ok(()))

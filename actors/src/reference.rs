@@ -9,7 +9,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
-    time::Duration,
 };
 
 use annulus_codec::{
@@ -30,7 +29,7 @@ use crate::{
     error::{AskError, TellError, Undelivered},
     message::Msg,
     protocol::Accepts,
-    steward::{self, Join, Order},
+    steward::{self, JOIN_ROUND, Join, Order},
 };
 
 /// A reference to an actor that takes the messages of the protocol `P`, wherever it lives.
@@ -144,18 +143,15 @@ impl<P> ActorRef<P> {
             Some(None) => Err(AskError::Dead),
             None => loop {
                 let join = steward::of(self.address).ask(Join { target: self.address });
-                match join.within(JOIN_ROUND).await {
-                    // The other side forgets an old round, so that one given up leaves nothing there.
-                    Err(AskError::Timeout) => {}
-                    outcome => break outcome?.into_inner().0,
+                match join.within(JOIN_ROUND * 2).await.map(|joined| joined.into_inner().0) {
+                    Ok(Ok(None)) | Err(AskError::Timeout) => {}
+                    Ok(Ok(Some(exit))) => break Ok(exit),
+                    Ok(Err(error)) | Err(error) => break Err(error),
                 }
             },
         }
     }
 }
-
-/// How long another worker waits for an actor's end before it is asked anew.
-const JOIN_ROUND: Duration = Duration::from_secs(10);
 
 /// Sends a message from the current worker, and hands it back if it is not taken.
 #[inline]

@@ -1,7 +1,7 @@
 //! The steward: the first actor of every worker. Other workers, and threads without one, ask it for
 //! what only the worker itself can do.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use annulus_codec::address::{Address, Slot};
 use annulus_macros::message;
@@ -51,9 +51,13 @@ pub(crate) struct Join {
     pub(crate) target: Address,
 }
 
-/// How it ended.
+/// How it ended; `None` if it has not yet.
 #[message(local, crate = crate)]
-pub(crate) struct Joined(pub(crate) Result<Exit, AskError>);
+pub(crate) struct Joined(pub(crate) Result<Option<Exit>, AskError>);
+
+/// How long another worker waits for an actor's end before it is asked anew: an asker that gives up
+/// leaves nothing here for longer.
+pub(crate) const JOIN_ROUND: Duration = Duration::from_secs(10);
 
 /// Does this actor live?
 #[message(local, reply = Living, crate = crate)]
@@ -90,7 +94,7 @@ impl Handler<Order> for Steward {
         let Order { target, mode } = order.into_inner();
         let core = context.core();
         // System actors end with their worker.
-        if target.generation() > core.shared.system_actors(core.worker())
+        if target.slot().index() >= core.shared.system_actors(core.worker())
             && let Some(cell) = core.actors.find(target.slot().index(), target.generation())
         {
             core.stop_actor(&cell, mode);
@@ -106,11 +110,8 @@ impl Respond<Join> for Steward {
             return Joined(Err(AskError::Dead)).into();
         };
         let (later, responder): (Later, _) = context.defer(&join);
-        let round = context.time_left().unwrap_or(core.limits().ask_timeout);
         context.task(|_| async move {
-            if let Ok(exit) = timeout(round, Ended(cell)).await {
-                responder.reply(Joined(Ok(exit)));
-            }
+            responder.reply(Joined(Ok(timeout(JOIN_ROUND, Ended(cell)).await.ok())));
         });
         later.into()
     }

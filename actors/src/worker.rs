@@ -56,17 +56,24 @@ impl Worker {
 
     /// Runs turns until the node ends.
     pub(crate) fn run(mut self) -> Result<(), DriverError> {
+        self.enter(|worker| {
+            let mut wait = Wait::No;
+            while !worker.core.ended.get() {
+                worker.take_in(wait)?;
+                wait = worker.work();
+            }
+            worker.take_in(Wait::No)
+        })
+    }
+
+    /// Does something as the thread's worker. A panic is a failure of the worker: what it was about
+    /// may be half done.
+    fn enter<T>(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
         let core = self.core.clone();
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            core.enter(|| {
-                let mut wait = Wait::No;
-                while !core.ended.get() {
-                    self.take_in(wait)?;
-                    wait = self.work();
-                }
-                self.take_in(Wait::No)
-            })
-        }));
+        let ran = catch_unwind(AssertUnwindSafe(|| core.enter(|| run(self))));
         ran.unwrap_or_else(|panic| {
             let source = io::Error::other(panic_text(&panic).to_owned());
             Err(DriverError { doing: "a turn panicked", source })
@@ -75,12 +82,11 @@ impl Worker {
 
     /// Runs one turn without blocking: for a worker that somebody else drives.
     pub(crate) fn turn(&mut self) -> Result<NextTurn, DriverError> {
-        let core = self.core.clone();
-        core.enter(|| {
-            self.take_in(Wait::No)?;
-            let wait = self.work();
+        self.enter(|worker| {
+            worker.take_in(Wait::No)?;
+            let wait = worker.work();
             Ok(match wait {
-                _ if core.ended.get() => NextTurn::Never,
+                _ if worker.core.ended.get() => NextTurn::Never,
                 Wait::No => NextTurn::Now,
                 Wait::Until(until) => NextTurn::Parked(until),
             })

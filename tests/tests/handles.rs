@@ -158,3 +158,110 @@ fn everything_sent_before_a_shutdown_arrives() {
         drop(folder);
     }
 }
+
+/// All of a peer's links are read to their end, not only the first that is closed.
+#[test]
+fn everything_sent_by_every_worker_before_a_shutdown_arrives() {
+    const SENDERS: usize = 3;
+    const COUNT: u64 = 12;
+    for over in [Over::Tcp, Over::Unix, Over::Tcp] {
+        let Pair { ann, bob, folder } = Pair::new(over, SENDERS, SENDERS);
+        let done = Shared::default();
+        let sinks: Vec<_> = (0..SENDERS)
+            .map(|worker| ann.spawn_on(worker, Sink { done: done.clone() }).unwrap())
+            .collect();
+        for (worker, sink) in sinks.into_iter().enumerate() {
+            let sent = bob.run_on(worker, async move || {
+                for number in 0..COUNT {
+                    let filling = vec![7; 1 << 20];
+                    let parcel = Parcel { sender: worker as u64, number, filling };
+                    if sink.send(parcel).await.is_err() {
+                        return false;
+                    }
+                }
+                true
+            });
+            assert_eq!(sent, Ok(true));
+        }
+        bob.shutdown(PATIENCE).unwrap();
+        done.wait_for(SENDERS * COUNT as usize);
+        ann.shutdown(PATIENCE).unwrap();
+        drop(folder);
+    }
+}
+
+/// Takes parcels one by one, and not in a hurry.
+struct Sink {
+    done: Shared<u64>,
+}
+
+impl Actor for Sink {
+    type Protocol = (Parcel,);
+}
+
+impl Handler<Parcel> for Sink {
+    async fn handle(&mut self, parcel: Msg<Parcel>, context: &mut Context<Self>) -> Parcel {
+        context.sleep(Duration::from_millis(10)).await;
+        self.done.push(parcel.number.to_native());
+        Parcel { sender: 0, number: 0, filling: Vec::new() }
+    }
+}
+
+/// An ask by a local message, which is passed on by another one.
+#[message(local, reply = Number)]
+struct Round {
+    to: Option<ActorRef<(Round,)>>,
+}
+
+struct Link {
+    next: Option<ActorRef<(Round,)>>,
+}
+
+impl Actor for Link {
+    type Protocol = (Round,);
+}
+
+impl Handler<Round> for Link {
+    async fn handle(&mut self, round: Msg<Round>, _: &mut Context<Self>) -> Number {
+        self.next = round.to.or(self.next);
+        let Some(next) = self.next else { return Number { number: 0 } };
+        let number = match next.ask(Round { to: None }).await {
+            Err(AskError::Cycle) => 1,
+            Err(AskError::Timeout) => 2,
+            _ => 3,
+        };
+        Number { number }
+    }
+}
+
+#[test]
+fn p08_local_messages_have_a_chain_and_a_deadline_too() {
+    let node = Node::builder("ann").workers(2).start().unwrap();
+    for worker in [0, 1] {
+        let first = node.spawn_on(0, Link { next: None }).unwrap();
+        let second = node.spawn_on(worker, Link { next: Some(first) }).unwrap();
+        let answer = node.run(async move || {
+            let ask = first.ask(Round { to: Some(second) }).within(Duration::from_secs(5));
+            ask.await.map(|number| number.decode().number)
+        });
+        // The second one finds the cycle, answers 1, and so the first one answers 3.
+        assert_eq!(answer, Ok(Ok(3)));
+    }
+    node.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn names_of_living_actors_stay_however_short_asks_are() {
+    let limits = annulus::Limits { ask_timeout: Duration::from_millis(50), ..Default::default() };
+    let node = Node::builder("ann").workers(2).limits(limits).start().unwrap();
+    let worker = node.spawn_on(1, Worker::default()).unwrap();
+    const NAME: Name<Work> = Name::new("worker");
+    let registered = node.run(async move || {
+        NAME.register(worker).await.unwrap();
+        sleep(Duration::from_millis(300)).await;
+        NAME.find_on("ann", Duration::from_millis(100)).await.is_ok()
+    });
+    assert_eq!(registered, Ok(true));
+    assert_eq!(node.wait_for("ann", PATIENCE), Ok(()), "a node is connected to itself");
+    node.shutdown(PATIENCE).unwrap();
+}

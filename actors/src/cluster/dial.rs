@@ -15,13 +15,23 @@ use super::{
 
 /// Dials a target until the node there is connected, with growing pauses.
 pub(super) async fn dial_until_connected(core: Rc<Core>, cluster: Access<Cluster>, target: Target) {
+    let mut said = String::new();
     loop {
         let at = target.clone();
         let next = cluster.with(move |cluster, _| cluster.targets.next_endpoint(&at));
         let Ok(Some(endpoint)) = next.await else { return };
         let dialled = dial_session(&core, &cluster, &target, &endpoint).await;
         if let Err(error) = &dialled {
-            tracing::debug!(target: "annulus", %endpoint, %error, "not connected");
+            let says = error.to_string();
+            // Said once, and again when the reason is another one.
+            if says == said {
+                tracing::debug!(target: "annulus", %endpoint, %error, "not connected");
+            } else if error.is_lasting() {
+                tracing::warn!(target: "annulus", %endpoint, %error, "not connected");
+            } else {
+                tracing::info!(target: "annulus", %endpoint, %error, "not connected");
+            }
+            said = says;
         }
         let at = target.clone();
         let pause = cluster.with(move |cluster, context| {
@@ -117,6 +127,18 @@ impl Dial<'_> {
 }
 
 impl GreetError {
+    /// Whether this will be so until somebody changes a setting.
+    fn is_lasting(&self) -> bool {
+        use Refusal::{Duplicate, Itself, Unavailable};
+        match self {
+            GreetError::Handshake(HandshakeError::Refused(why)) | GreetError::Refused(why, _) => {
+                !matches!(why, Duplicate { .. } | Itself | Unavailable)
+            }
+            GreetError::Handshake(_) => true,
+            _ => false,
+        }
+    }
+
     /// What the other node said, if it did not want the connection.
     fn refusal(&self) -> Option<Refusal> {
         match self {

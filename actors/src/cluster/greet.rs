@@ -1,6 +1,7 @@
 //! Connections that are accepted, and what both sides of a handshake share.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -75,19 +76,18 @@ pub(super) async fn accept(core: Rc<Core>, cluster: Access<Cluster>, mut listene
         let max = core.limits().handshakes;
         let from = stream.peer_address().ok().map(|address| address.ip());
         let admitted = cluster.with(move |cluster, context| {
-            if cluster.quiet || !cluster.handshakes.begin(from, max) {
-                return false;
+            if cluster.quiet {
+                return;
+            }
+            if !cluster.handshakes.begin(from, max) {
+                tracing::warn!(target: "annulus", "too many handshakes: connection closed");
+                return;
             }
             let core = context.core().clone();
             context.task(|cluster| greet(core, cluster, stream, from));
-            true
         });
-        match admitted.await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!(target: "annulus", "too many handshakes: connection closed");
-            }
-            Err(_) => return,
+        if admitted.await.is_err() {
+            return;
         }
     }
 }
@@ -95,16 +95,21 @@ pub(super) async fn accept(core: Rc<Core>, cluster: Access<Cluster>, mut listene
 /// Takes one accepted connection through its handshake.
 async fn greet(core: Rc<Core>, cluster: Access<Cluster>, stream: Stream, from: Option<IpAddr>) {
     let patience = core.limits().handshake;
-    let session = match within(patience, welcome(&core, &cluster, stream)).await {
+    let opened = Opened::default();
+    let session = match within(patience, welcome(&core, &cluster, stream, &opened)).await {
         Ok(session) => Some(session),
         Err(error) => {
             tracing::warn!(target: "annulus", %error, "a connection was closed in its handshake");
             None
         }
     };
-    // The actor is there: it owns this task.
-    let ended = cluster.with(move |cluster, _| {
+    // The actor is there: it owns this task. The sections that were asked for before have run when
+    // this one does, whether they were waited for or not.
+    let ended = cluster.with(move |cluster, context| {
         cluster.handshakes.end(from);
+        if let Some(orphan) = opened.get().filter(|_| session.is_none()) {
+            cluster.end_session(context, orphan, "its first connection was lost");
+        }
         cluster.sessions.progress(session?)
     });
     let (Some(session), Ok(progress)) = (session, ended.await) else { return };
@@ -119,11 +124,15 @@ async fn greet(core: Rc<Core>, cluster: Access<Cluster>, stream: Stream, from: O
     let _ = cluster.with(end).await;
 }
 
+/// The session that a connection has opened, as soon as it has.
+type Opened = Rc<Cell<Option<u64>>>;
+
 /// The acceptor's side of a handshake. Returns the session that the connection is part of.
 async fn welcome(
     core: &Rc<Core>,
     cluster: &Access<Cluster>,
     stream: Stream,
+    opened: &Opened,
 ) -> Result<u64, GreetError> {
     let mut handshake = Handshake::accept(&core.shared.secret, nonce(core));
     let mut hello = match converse(&mut handshake, &stream).await? {
@@ -132,7 +141,14 @@ async fn welcome(
     };
     fill_in_addresses(&mut hello, &stream);
     let (link, asked) = (hello.link, hello.clone());
-    let verdict = cluster.with(move |cluster, context| cluster.consider(context, &asked));
+    let opened = opened.clone();
+    let verdict = cluster.with(move |cluster, context| {
+        let verdict = cluster.consider(context, &asked);
+        if let (Ok((session, _)), 0) = (&verdict, asked.link) {
+            opened.set(Some(*session));
+        }
+        verdict
+    });
     match verdict.await.map_err(|_| GreetError::Ending)? {
         Ok((session, own)) => {
             let sent = stream.send_bytes(handshake.admit(&own)).await;

@@ -35,11 +35,12 @@ use crate::{
     message::{Later, Msg, Reply, Responder},
     reference::ActorRef,
     steward::{self, Attach, DropPeer},
+    timers::sleep,
 };
 
 use self::{
     greet::Handshakes,
-    sessions::{Dialer, Kept, Own, Session, Sessions},
+    sessions::{Dialer, Kept, Own, Parted, Session, Sessions},
     targets::{Target, Targets},
 };
 
@@ -209,6 +210,9 @@ impl Cluster {
         hello: &Hello,
         token: u64,
     ) -> Result<(u64, u32), Refusal> {
+        if self.quiet {
+            return Err(Refusal::Unavailable);
+        }
         let id = self.sessions.check(hello)?;
         self.targets.answered(target, id);
         self.open_session(context, Dialer::Us, id, hello, token)
@@ -334,6 +338,21 @@ impl Cluster {
     }
 }
 
+/// Why a session ends in order.
+const FAREWELL: &str = "the other node closed it";
+
+/// A node that closes one link closes all, and soon; if it does not, the session ends all the same.
+fn end_parting_session_later(context: &mut Context<Cluster>, session: u64) {
+    let patience = context.core().limits().silence;
+    context.task(|cluster| async move {
+        sleep(patience).await;
+        let end = move |cluster: &mut Cluster, context: &mut Context<Cluster>| {
+            cluster.end_session(context, session, FAREWELL);
+        };
+        let _ = cluster.with(end).await;
+    });
+}
+
 /// Makes a connection a link of its worker.
 fn attach(
     core: &Rc<Core>,
@@ -354,13 +373,23 @@ fn attach(
         rest: connection.rest,
     };
     let worker = link as usize % core.shared.entries.len();
+    if worker == core.worker() {
+        // At once: what is announced next already goes over this link.
+        core.attach_link(connection.stream, setup);
+        return Ok(());
+    }
     let attach = Attach { stream: connection.stream, setup };
     core.tell_system(steward::of_worker(core, worker), attach)
 }
 
 /// Tells all workers that a session has ended.
 fn drop_session(core: &Rc<Core>, session: &Session<Connection>, why: &str) {
-    tracing::warn!(target: "annulus", node = session.hello.node, why, "disconnected");
+    let node = &session.hello.node;
+    if why == FAREWELL {
+        tracing::info!(target: "annulus", node, why, "disconnected");
+    } else {
+        tracing::warn!(target: "annulus", node, why, "disconnected");
+    }
     for worker in 0..core.shared.entries.len() {
         let order = DropPeer { peer: session.peer, session: session.number };
         if let Err(error) = core.tell_system(steward::of_worker(core, worker), order) {
@@ -402,9 +431,10 @@ impl Handler<Members> for Cluster {
             // Of two nodes that hear of each other, one dials: the one that has to, if the other
             // cannot, because this one listens nowhere.
             let ours = own < id || (own != id && self.endpoints.is_empty());
-            if !ours || self.sessions.with(id).is_some() {
+            if !ours {
                 continue;
             }
+            // Nodes that are connected count too: the session may be with an earlier life, or end.
             let endpoints = member.endpoints.iter().take(ENDPOINTS_MAX);
             let endpoints = endpoints.filter_map(|text| Endpoint::parse_numeric(text)).collect();
             self.targets.learn(id, endpoints);
@@ -416,9 +446,17 @@ impl Handler<Members> for Cluster {
 impl Handler<LinkLost> for Cluster {
     async fn handle(&mut self, lost: Msg<LinkLost>, context: &mut Context<Self>) {
         let LinkLost { name, session, index, end } = lost.into_inner();
-        if self.sessions.by_number(session).is_some() {
+        if self.sessions.by_number(session).is_none() {
+            return;
+        }
+        if end != LinkEnd::Closed {
             tracing::warn!(target: "annulus", node = name, link = index, %end, "a link was lost");
-            self.end_session(context, session, &end.to_string());
+            return self.end_session(context, session, &end.to_string());
+        }
+        match self.sessions.part(session) {
+            Parted::All => self.end_session(context, session, FAREWELL),
+            Parted::First => end_parting_session_later(context, session),
+            Parted::Some => {}
         }
     }
 }
@@ -429,6 +467,10 @@ impl Respond<WaitForPeer> for Cluster {
         wait: Msg<WaitForPeer>,
         context: &mut Context<Self>,
     ) -> Reply<Connected> {
+        let shared = &context.core().shared;
+        if wait.name == shared.name {
+            return Connected(shared.incarnation_tag).into();
+        }
         let up = self.sessions.iter().find(|s| s.hello.node == wait.name && s.is_up());
         if let Some(session) = up {
             return Connected(session.peer.incarnation).into();

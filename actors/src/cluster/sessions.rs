@@ -36,6 +36,8 @@ pub(super) struct Session<C> {
     /// The connections that have come, until all have.
     kept: BTreeMap<u32, C>,
     up: bool,
+    /// Links that the other side has closed in order.
+    parted: u32,
 }
 
 impl<C> Session<C> {
@@ -63,6 +65,14 @@ pub(super) enum Kept<C> {
     Waiting,
     /// These are all: the session is up.
     Complete(BTreeMap<u32, C>),
+}
+
+/// How many links of a session have been closed in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parted {
+    First,
+    Some,
+    All,
 }
 
 /// A session that has been opened.
@@ -162,6 +172,7 @@ impl<C> Sessions<C> {
             token,
             kept: BTreeMap::new(),
             up: false,
+            parted: 0,
         };
         let replaced = self.sessions.insert(id, session);
         Ok(Opened { number, links, replaced })
@@ -179,6 +190,19 @@ impl<C> Sessions<C> {
         }
         session.up = true;
         Kept::Complete(std::mem::take(&mut session.kept))
+    }
+
+    /// The other side has closed a link in order: it says farewell, and closes the others too. What
+    /// comes over those is still wanted.
+    pub(super) fn part(&mut self, number: u64) -> Parted {
+        let session = self.sessions.values_mut().find(|session| session.number == number);
+        let Some(session) = session else { return Parted::All };
+        session.parted += 1;
+        match session.parted {
+            parted if parted >= session.links => Parted::All,
+            1 => Parted::First,
+            _ => Parted::Some,
+        }
     }
 
     /// How many connections of a session have come.
@@ -238,6 +262,16 @@ mod tests {
         assert_eq!(sessions.keep(number, 1, 'b'), Kept::Complete(all));
         assert!(sessions.by_number(number).unwrap().is_up());
         assert_eq!(sessions.keep(number, 1, 'x'), Kept::TooLate);
+    }
+
+    #[test]
+    fn a_session_parts_when_its_last_link_does() {
+        let mut sessions = sessions();
+        let number = open(&mut sessions, &hello("bob", 1, 3)).unwrap().number;
+        let parted = [0; 3].map(|_| sessions.part(number));
+        assert_eq!(parted, [Parted::First, Parted::Some, Parted::All]);
+        sessions.end(number);
+        assert_eq!(sessions.part(number), Parted::All);
     }
 
     #[test]

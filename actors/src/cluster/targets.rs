@@ -12,7 +12,8 @@ use annulus_transport::{driver::Mono, endpoint::Endpoint};
 /// How long a node that was learnt of is dialled in vain before it is forgotten.
 const FORGET_AFTER: Duration = Duration::from_hours(24);
 
-/// After this time in vain the pauses between two attempts grow beyond what is usual.
+/// After this time in vain the pauses between two attempts to reach a node that was learnt of grow
+/// beyond what is usual.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many times as long they get at most.
@@ -77,6 +78,7 @@ impl Targets {
             state.node = Some(node);
             state.endpoints = endpoints;
             state.failing_since = None;
+            state.pause = None;
         }
     }
 
@@ -157,11 +159,13 @@ impl Targets {
         }
         let since = *state.failing_since.get_or_insert(now);
         let in_vain = now.since(since);
-        if in_vain > FORGET_AFTER && matches!(target, Target::Node(_)) {
+        let learnt = matches!(target, Target::Node(_));
+        if learnt && in_vain > FORGET_AFTER {
             self.targets.remove(target);
             return None;
         }
-        let most = if in_vain > PATIENCE { longest.saturating_mul(SLOWER) } else { longest };
+        let slower = learnt && in_vain > PATIENCE;
+        let most = if slower { longest.saturating_mul(SLOWER) } else { longest };
         let pause = state.pause.map_or(first, |pause| pause.saturating_mul(2)).min(most);
         state.pause = Some(pause);
         Some(pause)
@@ -225,8 +229,13 @@ mod tests {
             assert!(targets.ended(target, false, at(0), |_| false).is_some());
         }
         let day = 24 * 3600 + 1;
-        let longest = (0..20).filter_map(|_| targets.ended(&join, false, at(day), |_| false)).max();
-        assert_eq!(longest, Some(PAUSES.1 * SLOWER));
+        let mut longest = |target, seconds| {
+            let pauses =
+                (0..20).filter_map(|_| targets.ended(target, false, at(seconds), |_| false));
+            pauses.max()
+        };
+        assert_eq!(longest(&bob, 61), Some(PAUSES.1 * SLOWER));
+        assert_eq!(longest(&join, day), Some(PAUSES.1));
         assert_eq!(targets.ended(&bob, false, at(day), |_| false), None);
         assert_eq!(targets.next_endpoint(&bob), None);
     }

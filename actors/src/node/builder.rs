@@ -21,6 +21,10 @@ use super::{
     threads::{self, Threads},
 };
 
+/// Endpoints of a node: what it says of itself to others has a limit, see
+/// [`MAX_HELLO`](annulus_codec::handshake::MAX_HELLO).
+const MAX_ENDPOINTS: usize = 64;
+
 /// Where a node's workers run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Pinning {
@@ -175,6 +179,12 @@ impl NodeBuilder {
         let setting = |text: String| Err(NodeError::Setting(text));
         if self.name.is_empty() || self.name.len() > 255 {
             return setting("a node's name has 1 to 255 bytes".into());
+        }
+        if self.cluster.len() > 255 {
+            return setting("a cluster's name has 255 bytes at most".into());
+        }
+        if self.listen.len().max(self.advertise.len()) > MAX_ENDPOINTS {
+            return setting(format!("a node listens at {MAX_ENDPOINTS} endpoints at most"));
         }
         if self.workers == 0 || self.workers > MAX_WORKERS {
             return setting(format!("a node has 1 to {MAX_WORKERS} workers, not {}", self.workers));

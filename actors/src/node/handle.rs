@@ -1,12 +1,19 @@
 //! A handle on a node, for async code anywhere.
 
-use std::{fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use flume::Receiver;
 
 use crate::{
     actor::Actor,
     cluster::{self, WaitForPeer},
+    contain::panic_text,
     core::Core,
     error::{AskError, ShutdownError, SpawnError},
     reference::ActorRef,
@@ -122,7 +129,15 @@ impl NodeHandle {
     ///
     /// # Errors
     /// If a step takes longer than what is left of `within`; what was left then is dropped.
+    /// [`ShutdownError::WouldBlock`] in a handler of one of the node's actors, which would wait for
+    /// itself: leave it to a task.
     pub async fn shutdown(&self, within: Duration) -> Result<(), ShutdownError> {
+        let own = |core: &Rc<Core>| {
+            Arc::ptr_eq(&core.shared, &self.shared) && core.running_actor().is_some()
+        };
+        if Core::try_with(own) == Some(true) {
+            return Err(ShutdownError::WouldBlock);
+        }
         shutdown::gently(self, within).await
     }
 
@@ -134,7 +149,14 @@ impl NodeHandle {
         make: impl FnOnce() -> A + Send + 'static,
     ) -> Result<Receiver<Spawned<A>>, SpawnError> {
         let workers = self.workers();
-        self.call(worker, move |core| core.spawn(make()))
+        let make = move || {
+            catch_unwind(AssertUnwindSafe(make)).map_err(|panic| {
+                let panic = panic_text(&panic);
+                tracing::error!(target: "annulus", panic, "making an actor panicked");
+                SpawnError::Panicked
+            })
+        };
+        self.call(worker, move |core| core.spawn(make()?))
             .ok_or(SpawnError::NoSuchWorker { worker, workers })
     }
 

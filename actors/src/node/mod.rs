@@ -61,8 +61,8 @@ pub(crate) struct NodeShared {
 
 impl NodeShared {
     /// How many of a worker's actors belong to the node itself. They are started first, so they have
-    /// the first generations.
-    pub(crate) fn system_actors(&self, worker: usize) -> u32 {
+    /// the first slots.
+    pub(crate) fn system_actors(&self, worker: usize) -> usize {
         if worker == 0 { 3 } else { 1 }
     }
 

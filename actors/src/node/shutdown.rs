@@ -1,6 +1,9 @@
 //! The end of a node, in order.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use flume::Receiver;
 
@@ -30,9 +33,6 @@ enum Step {
 
 const STEPS: [Step; 4] = [Step::Quieten, Step::Drain, Step::Flush, Step::Part];
 
-/// How long other nodes have to close their links. One that does not has lost nothing by it.
-const PARTING: Duration = Duration::from_millis(500);
-
 /// Whether a step went well on one worker, and how long it took.
 type Report = (bool, Duration);
 
@@ -43,10 +43,7 @@ impl Step {
             Step::Quieten => cluster::here(&core).ask(Quiet).within(limit).await.is_ok(),
             Step::Drain => timeout(limit, core.drain_actors()).await.is_ok(),
             Step::Flush => timeout(limit, core.flush_everything()).await.is_ok(),
-            Step::Part => {
-                let _ = timeout(limit.min(PARTING), core.part_from_peers()).await;
-                true
-            }
+            Step::Part => timeout(limit, core.part_from_peers()).await.is_ok(),
         }
     }
 
@@ -69,16 +66,17 @@ impl Step {
 }
 
 /// Runs all steps and waits for them. They take `within` at most, all together.
+#[allow(clippy::disallowed_methods, reason = "the thread that waits has no other clock")]
 pub(super) fn blocking(node: &NodeHandle, within: Duration) -> Result<(), ShutdownError> {
-    let mut left = within;
+    let begun = Instant::now();
+    let left = || within.saturating_sub(begun.elapsed());
     let mut well = true;
     for step in STEPS {
-        let reports = step.start(node, left);
-        // A worker that is stuck in a handler does not get to its step.
-        let next = || reports.recv_timeout(left).ok();
-        let took = (0..node.workers()).map(|_| next()).try_fold(Duration::ZERO, slowest);
-        well &= took.is_some();
-        left = took.map_or(Duration::ZERO, |took| left.saturating_sub(took));
+        let reports = step.start(node, left());
+        for _ in 0..node.workers() {
+            // A worker that is stuck in a handler does not get to its step.
+            well &= reports.recv_timeout(left()).is_ok_and(|(well, _)| well);
+        }
     }
     end(node, well, within)
 }
@@ -115,7 +113,7 @@ impl Core {
         self.ending.set(true);
         let system = self.shared.system_actors(self.worker());
         let actors = self.actors.all().into_iter();
-        let users: Vec<_> = actors.filter(|cell| cell.address.generation() > system).collect();
+        let users: Vec<_> = actors.filter(|cell| cell.address.slot().index() >= system).collect();
         for cell in &users {
             self.stop_actor(cell, StopMode::Drain);
         }
