@@ -31,13 +31,17 @@
 //!
 //! #[sim_test(seeds = 20)]
 //! fn an_echo_is_found_again_after_a_crash(sim: &mut Sim) {
-//!     sim.node("ann", 2, |node| node, async || {
+//!     sim.node("ann", 2, |node| node, async |_| {
 //!         let echo = annulus::spawn(Echo).unwrap();
 //!         ECHO.register(echo).await.unwrap();
 //!     });
-//!     sim.node("bob", 1, |node| node, async || ());
-//!     sim.at(Duration::from_secs(1), |sim| drop(sim.kill("ann")));
-//!     sim.at(Duration::from_secs(2), |sim| drop(sim.restart("ann")));
+//!     sim.node("bob", 1, |node| node, async |_| ());
+//!     sim.at(Duration::from_secs(1), |sim| {
+//!         sim.kill("ann");
+//!     });
+//!     sim.at(Duration::from_secs(2), |sim| {
+//!         sim.restart("ann");
+//!     });
 //!     sim.run_for(Duration::from_secs(3));
 //!     let answered = sim.run_on("bob", async || {
 //!         let echo = ECHO.find_on("ann", Duration::from_secs(10)).await?;

@@ -33,11 +33,19 @@ pub(crate) enum NetEvent {
     /// A request to connect arrives.
     Knock { client: SocketId, from: HostId, to: HostId, at: Endpoint, tries: u32 },
     /// The answer to it arrives.
-    Answer { client: SocketId, answer: Result<SocketId, i32> },
+    Answer { client: SocketId, answer: Result<Met, i32> },
     /// A reset arrives from a socket that is gone.
     Reset(SocketId),
     /// A datagram arrives.
     Datagram { to: HostId, port: u16, from: SocketAddr, bytes: Vec<u8> },
+}
+
+/// The server's side of a connection, and its pipes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met {
+    server: SocketId,
+    there: PipeId,
+    back: PipeId,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -209,7 +217,10 @@ impl Net {
     pub(crate) fn vanish(&mut self, host: HostId) {
         for id in self.sockets_of(host) {
             self.unbind(id);
-            self.sockets.remove(&id);
+            if let Some(Socket::Stream(stream)) = self.sockets.remove(&id) {
+                self.forget_empty(stream.outgoing);
+                self.forget_empty(stream.incoming);
+            }
         }
     }
 
@@ -503,7 +514,7 @@ impl Net {
                 for waiting in listening.backlog {
                     let pipe = self.stream_mut(waiting).and_then(|stream| stream.outgoing);
                     self.push(scope, pipe, Segment::Reset);
-                    self.sockets.remove(&waiting);
+                    self.close(scope, waiting);
                 }
             }
             Some(Socket::Datagrams(_)) | None => {}
@@ -665,7 +676,7 @@ impl Net {
         (from, to): (HostId, HostId),
         listener: SocketId,
         at: &Endpoint,
-    ) -> SocketId {
+    ) -> Met {
         let server = scope.next_descriptor();
         let there = self.pipe(client, server, (from, to));
         let back = self.pipe(server, client, (to, from));
@@ -685,7 +696,7 @@ impl Net {
         if let (Some(stream), Endpoint::Tcp(at)) = (self.stream_mut(client), at) {
             stream.remote = Some(SocketAddr::new(address_of(to), at.port()));
         }
-        server
+        Met { server, there, back }
     }
 
     fn pipe(&mut self, from: SocketId, to: SocketId, hosts: (HostId, HostId)) -> PipeId {
@@ -695,25 +706,23 @@ impl Net {
         self.last_pipe
     }
 
-    fn answer(&mut self, scope: &mut Scope<'_>, client: SocketId, answer: Result<SocketId, i32>) {
-        let pipes = answer.map(|server| match self.sockets.get(&server) {
-            Some(Socket::Stream(stream)) => (stream.incoming, stream.outgoing),
-            _ => (None, None),
-        });
+    fn answer(&mut self, scope: &mut Scope<'_>, client: SocketId, answer: Result<Met, i32>) {
+        let gone = answer.is_ok_and(|met| !self.sockets.contains_key(&met.server));
+        if let Some(Met { there, back, .. }) = answer.ok().filter(|_| gone) {
+            // The server has vanished meanwhile.
+            self.pipes.remove(&there);
+            self.pipes.remove(&back);
+        }
         let Some(stream) = self.stream_mut(client) else {
             // The client has given up: its side of the connection is closed.
-            if let Ok((Some(there), _)) = pipes {
-                self.push(scope, Some(there), Segment::Reset);
-            }
-            return;
+            return self.push(scope, answer.ok().map(|met| met.there), Segment::Reset);
         };
-        match pipes {
-            Ok((Some(there), Some(back))) => {
+        match answer {
+            Ok(_) if gone => stream.state = State::Failed(libc::ECONNRESET),
+            Ok(Met { there, back, .. }) => {
                 stream.state = State::Connected;
                 (stream.outgoing, stream.incoming) = (Some(there), Some(back));
             }
-            // The server has vanished meanwhile.
-            Ok(_) => stream.state = State::Failed(libc::ECONNRESET),
             Err(errno) => stream.state = State::Failed(errno),
         }
         scope.ready(&mut stream.waiting);

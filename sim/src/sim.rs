@@ -16,7 +16,9 @@ use std::{
 };
 
 use annulus::{
-    Node, NodeBuilder, NodeHandle, RunError, WorkerStats, host::HostedWorker, transport::io::Io,
+    Node, NodeBuilder, NodeHandle, RunError, WorkerStats,
+    host::{HostedWorker, NextTurn},
+    transport::io::Io,
 };
 
 use crate::{
@@ -50,6 +52,8 @@ struct Place {
     /// The disk as it was once, to be put back.
     old_disk: Option<Disk>,
     lives: usize,
+    /// The statistics at the end of the last life.
+    last_stats: Vec<WorkerStats>,
 }
 
 /// One run of a node's process.
@@ -57,6 +61,14 @@ struct Life {
     handle: NodeHandle,
     workers: Vec<HostedWorker>,
     ids: Range<WorkerId>,
+    /// Workers that have not ended.
+    running: usize,
+}
+
+impl Life {
+    fn stats(&self) -> Vec<WorkerStats> {
+        self.workers.iter().map(HostedWorker::stats).collect()
+    }
 }
 
 /// A cluster in one thread, with a time and a chance of its own. The same seed gives the same run.
@@ -114,7 +126,7 @@ impl Sim {
     /// address and joins the nodes before it.
     ///
     /// `build` changes its settings; `setup` runs on its first worker, now and whenever it is started
-    /// again: it spawns and registers actors.
+    /// again, with a handle on the node: it spawns and registers actors.
     ///
     /// # Panics
     /// If the settings make no sense.
@@ -126,7 +138,7 @@ impl Sim {
         setup: S,
     ) -> &mut Self
     where
-        S: AsyncFnOnce() + Clone + Send + 'static,
+        S: AsyncFnOnce(NodeHandle) + Clone + Send + 'static,
     {
         let host = self.world.borrow_mut().add_host();
         let joins: Vec<String> =
@@ -140,8 +152,10 @@ impl Sim {
         let setup = move |handle: &NodeHandle| {
             let setup = setup.clone();
             let (handle, mut nobody) = (handle.clone(), Context::from_waker(Waker::noop()));
+            let inner = handle.clone();
+            let run = async move { handle.run_on(0, async move || setup(inner).await).await };
             // The first poll hands it over; it runs whether anybody waits for it or not.
-            let _ = pin!(async move { handle.run_on(0, setup).await }).poll(&mut nobody);
+            let _ = pin!(run).poll(&mut nobody);
         };
         self.places.push(Place {
             name: name.into(),
@@ -152,6 +166,7 @@ impl Sim {
             life: None,
             old_disk: None,
             lives: 0,
+            last_stats: Vec::new(),
         });
         self.start(self.places.len() - 1);
         self
@@ -189,7 +204,8 @@ impl Sim {
         place.lives += 1;
         (place.setup)(&node.handle);
         let (name, lives) = (place.name.clone(), place.lives);
-        place.life = Some(Life { handle: node.handle, workers: node.workers, ids });
+        place.life =
+            Some(Life { handle: node.handle, workers: node.workers, ids, running: workers });
         self.world.borrow_mut().say(format_args!("{name} starts for the {lives}. time"));
     }
 
@@ -198,10 +214,10 @@ impl Sim {
         Some(self.places[self.place(node)].life.as_ref()?.handle.clone())
     }
 
-    /// What each worker of a node has done and holds; nothing if the node is down.
+    /// What each worker of a node has done and holds; if the node is down, as of its end.
     pub fn stats(&self, node: &str) -> Vec<WorkerStats> {
-        let life = self.places[self.place(node)].life.as_ref();
-        life.map_or(Vec::new(), |life| life.workers.iter().map(HostedWorker::stats).collect())
+        let place = &self.places[self.place(node)];
+        place.life.as_ref().map_or_else(|| place.last_stats.clone(), Life::stats)
     }
 
     // --- Time --------------------------------------------------------------------------------------
@@ -311,6 +327,12 @@ impl Sim {
         let next = life.workers[worker].turn();
         let next = next.unwrap_or_else(|error| panic!("a simulated driver failed: {error}"));
         self.world.borrow_mut().turned(id, next);
+        if next == NextTurn::Never {
+            life.running -= 1;
+            if life.running == 0 {
+                self.stop(place, "has shut down", World::close_all);
+            }
+        }
     }
 
     // --- What goes wrong ---------------------------------------------------------------------------
@@ -393,6 +415,7 @@ impl Sim {
             world.stop_workers(life.ids.clone());
             stop(&mut world, host);
         }
+        self.places[index].last_stats = life.stats();
         drop(life);
     }
 
@@ -468,7 +491,7 @@ impl Sim {
         }
         // What is under way comes to its end.
         self.heal();
-        self.run_for(Duration::from_secs(120));
+        self.run_for(Duration::from_secs(5));
         let (sockets, pipes, files) = self.world.borrow_mut().held();
         Leftovers { sockets, pipes, files }
     }

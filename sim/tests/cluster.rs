@@ -24,7 +24,7 @@ impl Handler<Number> for Echo {
 
 const ECHO: Name<(Number,)> = Name::new("echo");
 
-async fn set_up() {
+async fn set_up(_: annulus::NodeHandle) {
     let echo = annulus::spawn(Echo).unwrap();
     ECHO.register(echo).await.unwrap();
 }

@@ -1,1 +1,26 @@
-fn main() {}
+//! Runs a simulated cluster under load over many seeds, and looks for broken promises.
+
+mod actors;
+mod args;
+mod batch;
+mod ledger;
+mod plan;
+mod run;
+mod traffic;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.command {
+        None => match args.run.replay {
+            Some(seed) => batch::replay(seed, &args.run),
+            None => batch::run(&args.run),
+        },
+        Some(Command::Twice(twice)) => batch::twice(&twice),
+    }
+}

@@ -1,0 +1,308 @@
+//! The actors of the workload. Each looks after some promises.
+
+use annulus::{MailboxLimits, SpawnError, StopMode, TimerHandle, now, prelude::*, spawn};
+use annulus_sim::Random;
+
+use crate::ledger::Ledger;
+
+/// Text to be sent back as it is.
+#[message(reply = Say)]
+pub(crate) struct Say {
+    pub(crate) number: u64,
+    pub(crate) text: Vec<u8>,
+}
+
+/// One of a stream of numbered messages from one sender.
+#[message]
+pub(crate) struct Count {
+    pub(crate) sender: u64,
+    pub(crate) number: u64,
+    /// Makes the message large.
+    pub(crate) filling: Vec<u8>,
+}
+
+pub(crate) type Shop = (Say, Count);
+
+/// The name of the shop on a worker.
+pub(crate) fn shop(worker: usize) -> Name<Shop> {
+    Name::from_string(format!("shop-{worker}"))
+}
+
+/// Serves others: sends back what is said (P8), and looks at the order of what comes (P1, P3).
+pub(crate) struct Shopkeeper {
+    pub(crate) id: u64,
+    pub(crate) ledger: Ledger,
+    /// Every so many answers takes its time.
+    pub(crate) slow_every: u64,
+}
+
+impl Actor for Shopkeeper {
+    type Protocol = Shop;
+}
+
+impl Handler<Say> for Shopkeeper {
+    async fn handle(&mut self, say: Msg<Say>, context: &mut Context<Self>) -> Say {
+        let say = say.decode();
+        if say.number.is_multiple_of(self.slow_every) {
+            context.sleep(Duration::from_millis(say.number % 40)).await;
+        }
+        say
+    }
+}
+
+impl Handler<Count> for Shopkeeper {
+    async fn handle(&mut self, count: Msg<Count>, _: &mut Context<Self>) {
+        let right = count.filling.iter().all(|byte| *byte == count.number.to_native() as u8);
+        if !right {
+            self.ledger.violation("P3", format!("message {} was changed", count.number));
+        }
+        self.ledger.arrived(count.sender.to_native(), self.id, count.number.to_native());
+    }
+}
+
+/// A tick of an actor's own timer.
+#[message]
+pub(crate) struct Tick {
+    due: u64,
+}
+
+/// A tick that has been called off.
+#[message]
+pub(crate) struct Never {}
+
+/// Looks at timers: none is early, none fires after it was cancelled (P14).
+pub(crate) struct Clockmaker {
+    pub(crate) ledger: Ledger,
+    pub(crate) random: Random,
+    cancelled: Option<TimerHandle>,
+}
+
+impl Clockmaker {
+    pub(crate) fn new(ledger: Ledger, random: Random) -> Self {
+        Clockmaker { ledger, random, cancelled: None }
+    }
+
+    fn wind(&mut self, context: &mut Context<Self>) {
+        let delay = Duration::from_micros(self.random.between(1, 400_000));
+        let due = now().after(delay).0;
+        let called_off = context.after(delay / 2, &Never {});
+        let set = context.after(delay, &Tick { due });
+        if set.is_err() || called_off.is_err() {
+            self.ledger.violation("P14", "a timer was refused".into());
+        }
+        self.cancelled = called_off.ok();
+        if self.random.happens(0.5)
+            && let Some(handle) = self.cancelled.take()
+        {
+            handle.cancel();
+        } else {
+            // It may fire, once.
+            self.cancelled = None;
+        }
+    }
+}
+
+impl Actor for Clockmaker {
+    type Protocol = (Tick, Never);
+
+    async fn started(&mut self, context: &mut Context<Self>) {
+        self.wind(context);
+    }
+}
+
+impl Handler<Tick> for Clockmaker {
+    async fn handle(&mut self, tick: Msg<Tick>, context: &mut Context<Self>) {
+        let (due, now) = (tick.due.to_native(), now().0);
+        if now < due {
+            self.ledger.violation("P14", format!("a timer was {} ns early", due - now));
+        }
+        self.wind(context);
+    }
+}
+
+impl Handler<Never> for Clockmaker {
+    async fn handle(&mut self, _: Msg<Never>, _: &mut Context<Self>) {}
+}
+
+/// A tick that is called off when it is almost due.
+#[message]
+pub(crate) struct Late {
+    number: u64,
+}
+
+/// Cancels timers when they are almost due, again and again (P14).
+pub(crate) struct Canceller {
+    ledger: Ledger,
+    /// The timer that is wound up, and whether it has fired.
+    number: u64,
+    fired: bool,
+    cancelled: bool,
+}
+
+impl Canceller {
+    pub(crate) fn new(ledger: Ledger) -> Self {
+        Canceller { ledger, number: 0, fired: false, cancelled: false }
+    }
+
+    fn wind(&mut self, delay: Duration, context: &mut Context<Self>) -> Option<TimerHandle> {
+        self.number += 1;
+        (self.fired, self.cancelled) = (false, false);
+        context.after(delay, &Late { number: self.number }).ok()
+    }
+
+    fn cancel(&mut self, handle: TimerHandle) {
+        self.cancelled = handle.cancel();
+        if self.cancelled == self.fired {
+            self.ledger.violation("P14", format!("cancelled and fired: both {}", self.fired));
+        }
+    }
+}
+
+impl Actor for Canceller {
+    type Protocol = (Late,);
+
+    async fn started(&mut self, context: &mut Context<Self>) {
+        context.task(|me| async move {
+            for millis in (1..20).cycle() {
+                let delay = Duration::from_millis(millis);
+                let wound = me.with(move |me: &mut Canceller, context| me.wind(delay, context));
+                let Ok(Some(handle)) = wound.await else { return };
+                sleep(delay - Duration::from_micros(500)).await;
+                if me.with(move |me, _| me.cancel(handle)).await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+    }
+}
+
+impl Handler<Late> for Canceller {
+    async fn handle(&mut self, late: Msg<Late>, _: &mut Context<Self>) {
+        if self.cancelled || self.fired || late.number != self.number {
+            self.ledger.violation("P14", "a timer fired after it was cancelled, or twice".into());
+        }
+        self.fired = true;
+    }
+}
+
+/// Looks at exclusive sections: only one runs at a time, across suspensions too (P9).
+pub(crate) struct Hermit {
+    pub(crate) ledger: Ledger,
+    pub(crate) alone: bool,
+}
+
+/// Come in, and stay a while.
+#[message]
+pub(crate) struct Visit {
+    millis: u64,
+}
+
+impl Actor for Hermit {
+    type Protocol = (Visit,);
+
+    async fn started(&mut self, context: &mut Context<Self>) {
+        context.task(|hermit| async move {
+            loop {
+                let peeked = hermit.with(|hermit: &mut Hermit, _| {
+                    if !hermit.alone {
+                        hermit.ledger.violation("P9", "a section ran within a handler".into());
+                    }
+                });
+                if peeked.await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(7)).await;
+            }
+        });
+        let me = context.me();
+        context.task(|_| async move {
+            for millis in (0..30).cycle() {
+                let _ = me.tell(Visit { millis });
+                sleep(Duration::from_millis(40)).await;
+            }
+        });
+    }
+}
+
+impl Handler<Visit> for Hermit {
+    async fn handle(&mut self, visit: Msg<Visit>, context: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.alone, false) {
+            self.ledger.violation("P9", "two handlers ran at the same time".into());
+        }
+        context.sleep(Duration::from_millis(visit.millis.to_native())).await;
+        self.alone = true;
+    }
+}
+
+/// Places in a [`Sluggard`]'s mailbox.
+const PLACES: usize = 8;
+
+/// A burden.
+#[message]
+pub(crate) struct Burden {}
+
+/// Takes its time: its mailbox is full as a rule (P10).
+pub(crate) struct Sluggard {
+    pub(crate) handled: u64,
+}
+
+impl Actor for Sluggard {
+    type Protocol = (Burden, Handled);
+    const MAILBOX: MailboxLimits = MailboxLimits { messages: PLACES, ..MailboxLimits::DEFAULT };
+}
+
+/// How many burdens have been handled?
+#[message(reply = Handled)]
+pub(crate) struct Handled {
+    pub(crate) count: u64,
+}
+
+impl Handler<Burden> for Sluggard {
+    async fn handle(&mut self, _: Msg<Burden>, context: &mut Context<Self>) {
+        self.handled += 1;
+        context.sleep(Duration::from_millis(3)).await;
+    }
+}
+
+impl Handler<Handled> for Sluggard {
+    async fn handle(&mut self, _: Msg<Handled>, _: &mut Context<Self>) -> Handled {
+        Handled { count: self.handled }
+    }
+}
+
+/// Floods a [`Sluggard`] of the same worker, and counts (P10, P13).
+pub(crate) async fn flood(ledger: Ledger) -> Result<(), SpawnError> {
+    for round in 0.. {
+        let sluggard = spawn(Sluggard { handled: 0 })?;
+        let taken = (0..50).filter(|_| sluggard.tell(Burden {}).is_ok()).count();
+        // One is in the handler; the others wait.
+        if taken > PLACES + 1 {
+            let says = format!("a mailbox of {PLACES} took {taken} messages");
+            ledger.violation("P10", says);
+        }
+        sleep(Duration::from_millis(100)).await;
+        match sluggard.ask(Handled { count: 0 }).await {
+            Ok(handled) if handled.count.to_native() as usize != taken => {
+                let says = format!("of {taken} messages {} were handled", handled.count);
+                ledger.violation("P3", says);
+            }
+            _ => {}
+        }
+        let mode = if round % 2 == 0 { StopMode::Drain } else { StopMode::Kill };
+        let _ = sluggard.stop(mode);
+        let _ = sluggard.join().await;
+        // The place of a dead actor is another one's soon: what is for the dead must not reach it.
+        let heir = spawn(Sluggard { handled: 0 })?;
+        let misled = sluggard.tell(Burden {}).is_ok();
+        sleep(Duration::from_millis(1)).await;
+        let inherited = heir.ask(Handled { count: 0 }).await.map_or(0, |h| h.count.to_native());
+        if misled || inherited > 0 {
+            ledger.violation("P13", "a message for a dead actor was taken".into());
+        }
+        let _ = heir.stop(StopMode::Stop);
+        let _ = heir.join().await;
+        sleep(Duration::from_millis(400)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::run::Settings;
+
+/// Runs simulated clusters under load and under faults, and looks for broken promises
+#[derive(Debug, Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run each seed twice and compare what happened
+    Twice(Run),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Run {
+    /// How many seeds
+    #[arg(long, default_value_t = 100)]
+    pub(crate) seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) from: u64,
+    /// How many nodes; drawn from 3 to 9 if not given
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=60))]
+    pub(crate) nodes: Option<u8>,
+    /// How long each cluster runs, in simulated seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(6..=86_400))]
+    pub(crate) time: u64,
+    /// Begin no more seeds after this many minutes
+    #[arg(long)]
+    pub(crate) minutes: Option<u64>,
+    /// Run this seed alone, and print what happens
+    #[arg(long)]
+    pub(crate) replay: Option<u64>,
+    /// No faults
+    #[arg(long)]
+    pub(crate) calm: bool,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Run {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            nodes: self.nodes.map(usize::from),
+            time: Duration::from_secs(self.time),
+            calm: self.calm,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Many seeds, on all cores.
+#![allow(clippy::disallowed_methods, reason = "this is the harness, not what it simulates")]
+
+use std::{
+    io::{IsTerminal, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use annulus_sim::Marks;
+use serde::Serialize;
+
+use crate::{
+    args::Run,
+    plan::MARKS,
+    run::{Outcome, Settings, run as run_seed},
+};
+
+/// Failing seeds that are named in full.
+const NAMED: usize = 10;
+
+/// What a batch came to.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    seeds: u64,
+    violations: u64,
+    failing_seeds: Vec<u64>,
+    simulated_s: f64,
+    wall_s: f64,
+    marks_missed: Vec<&'static str>,
+    messages: u64,
+    asks: u64,
+    answers: u64,
+    events: u64,
+    slowest_ask_ms: f64,
+}
+
+#[derive(Debug, Default)]
+struct Sum {
+    report: Report,
+    marks: Marks,
+    said: Vec<String>,
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: &Outcome) {
+        let report = &mut self.report;
+        report.seeds += 1;
+        report.simulated_s += outcome.simulated.as_secs_f64();
+        report.messages += outcome.sums.told + outcome.sums.asks;
+        report.asks += outcome.sums.asks;
+        report.answers += outcome.sums.answers;
+        report.events += outcome.events;
+        let slowest = outcome.sums.slowest_ask.as_secs_f64() * 1e3;
+        report.slowest_ask_ms = report.slowest_ask_ms.max(slowest);
+        self.marks.add(&outcome.marks);
+        if !outcome.violations.is_empty() {
+            report.violations += outcome.violations.len() as u64;
+            report.failing_seeds.push(seed);
+            if self.said.len() < NAMED {
+                self.said.push(format!("seed {seed}: {}", outcome.violations.join("\n  ")));
+            }
+        }
+    }
+}
+
+/// One seed. A panic is a violation like any other.
+fn run_caught(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| run_seed(seed, settings, aloud))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        Outcome {
+            violations: vec![format!("panic: {}", text.unwrap_or_default())],
+            marks: Marks::default(),
+            simulated: Duration::ZERO,
+            trace: 0,
+            events: 0,
+            sums: Default::default(),
+        }
+    })
+}
+
+/// Does something with each seed, on all cores.
+fn for_each_seed(args: &Run, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(args.from);
+    let begun = Instant::now();
+    let in_time = || args.minutes.is_none_or(|m| begun.elapsed() < Duration::from_secs(m * 60));
+    let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while in_time() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= args.from + args.seeds {
+                        return;
+                    }
+                    work(seed);
+                }
+            });
+        }
+    });
+}
+
+/// Runs a batch, shows how far it is, and prints what came of it.
+pub(crate) fn run(args: &Run) -> ExitCode {
+    let settings = args.settings();
+    let begun = Instant::now();
+    let sum = Mutex::new(Sum::default());
+    for_each_seed(args, |seed| {
+        let outcome = run_caught(seed, &settings, false);
+        let mut sum = sum.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        sum.add(seed, &outcome);
+        show_progress(&sum.report, args.seeds, begun);
+    });
+    let Sum { mut report, marks, mut said } =
+        sum.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    report.failing_seeds.sort_unstable();
+    report.wall_s = begun.elapsed().as_secs_f64();
+    if !args.calm {
+        report.marks_missed = marks.missed(MARKS);
+    }
+    said.sort();
+    if std::io::stderr().is_terminal() {
+        eprintln!();
+    }
+    for failing in &said {
+        eprintln!("{failing}");
+    }
+    if let Some(seed) = report.failing_seeds.first() {
+        eprintln!(
+            "to see it again: cargo run --release -p swarm -- --replay {seed} --time {}",
+            args.time
+        );
+    }
+    print(&report, args.json);
+    let well = report.violations == 0 && (report.marks_missed.is_empty() || report.seeds < 100);
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn show_progress(report: &Report, seeds: u64, begun: Instant) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let (wall, failing) = (begun.elapsed().as_secs_f64(), report.failing_seeds.len());
+    let speed = report.simulated_s / wall;
+    let (done, messages) = (report.seeds, report.messages);
+    eprint!(
+        "\r{done}/{seeds} seeds, {failing} failing, {messages} messages, {speed:.0} times real time "
+    );
+    // Progress that cannot be shown is no fault.
+    let _ = std::io::stderr().flush();
+}
+
+fn print(report: &impl Serialize, json: bool) {
+    let text =
+        if json { serde_json::to_string(report) } else { serde_json::to_string_pretty(report) };
+    println!("{}", text.unwrap_or_default());
+}
+
+/// Runs one seed aloud.
+pub(crate) fn replay(seed: u64, args: &Run) -> ExitCode {
+    let outcome = run_caught(seed, &args.settings(), true);
+    for violation in &outcome.violations {
+        println!("{violation}");
+    }
+    for (mark, count) in outcome.marks.iter() {
+        println!("{count:>8} {mark}");
+    }
+    let Outcome { simulated, events, trace, sums, .. } = &outcome;
+    println!("{simulated:?}, {events} events, trace {trace:016x}, {sums:?}");
+    if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether chance comes from the seed alone.
+#[derive(Debug, Default, Serialize)]
+struct Twice {
+    seeds: u64,
+    differing: Vec<u64>,
+}
+
+/// Runs each seed twice and compares what happened.
+pub(crate) fn twice(args: &Run) -> ExitCode {
+    let settings = args.settings();
+    let report = Mutex::new(Twice::default());
+    for_each_seed(args, |seed| {
+        let [first, second] = [0, 1].map(|_| {
+            let outcome = run_caught(seed, &settings, false);
+            (outcome.trace, outcome.events, outcome.simulated, outcome.violations)
+        });
+        let mut report = report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        report.seeds += 1;
+        if first != second {
+            report.differing.push(seed);
+        }
+    });
+    let report = report.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    print(&report, args.json);
+    if report.differing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,131 @@
+//! What the actors of a run have seen, and what of it breaks a promise.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use annulus::AskError;
+
+/// Violations that are kept; the first ones say most.
+const KEPT: usize = 20;
+
+/// One sender's stream of numbered messages to one receiver.
+type Stream = (u64, u64);
+
+#[derive(Debug, Default)]
+struct Entries {
+    violations: Vec<String>,
+    /// The last number that came in, for each stream.
+    last: BTreeMap<Stream, u64>,
+    told: u64,
+    arrived: u64,
+    asks: u64,
+    answers: u64,
+    failures: BTreeMap<&'static str, u64>,
+    slowest_ask: Duration,
+    next: u64,
+}
+
+/// Shared by all actors of a run. One thread runs them all, so nobody ever waits for the lock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger(Arc<Mutex<Entries>>);
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sums {
+    pub(crate) violations: Vec<String>,
+    pub(crate) told: u64,
+    pub(crate) arrived: u64,
+    pub(crate) asks: u64,
+    pub(crate) answers: u64,
+    pub(crate) failures: BTreeMap<&'static str, u64>,
+    pub(crate) slowest_ask: Duration,
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A number that nobody else in the run has.
+    pub(crate) fn unique(&self) -> u64 {
+        let mut entries = self.lock();
+        entries.next += 1;
+        entries.next
+    }
+
+    /// A promise has been broken.
+    pub(crate) fn violation(&self, promise: &str, what: String) {
+        let mut entries = self.lock();
+        if entries.violations.len() < KEPT {
+            entries.violations.push(format!("{promise}: {what}"));
+        }
+    }
+
+    pub(crate) fn told(&self) {
+        self.lock().told += 1;
+    }
+
+    /// P1 and P3: what one actor sends another arrives in order, and once at most.
+    pub(crate) fn arrived(&self, sender: u64, receiver: u64, number: u64) {
+        let mut entries = self.lock();
+        entries.arrived += 1;
+        let before = entries.last.insert((sender, receiver), number);
+        drop(entries);
+        match before {
+            Some(before) if before == number => {
+                self.violation("P3", format!("message {number} of {sender} arrived twice"));
+            }
+            Some(before) if before > number => {
+                self.violation("P1", format!("of {sender}, {number} arrived after {before}"));
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn asked(&self) {
+        self.lock().asks += 1;
+    }
+
+    /// P8: every ask ends once, in time.
+    pub(crate) fn ended(&self, outcome: Result<(), AskError>, took: Duration, bound: Duration) {
+        let mut entries = self.lock();
+        entries.slowest_ask = entries.slowest_ask.max(took);
+        match outcome {
+            Ok(()) => entries.answers += 1,
+            Err(error) => *entries.failures.entry(name_of(error)).or_default() += 1,
+        }
+        drop(entries);
+        if took > bound {
+            self.violation("P8", format!("an ask ended after {took:?} in {outcome:?}"));
+        }
+    }
+
+    pub(crate) fn sums(&self) -> Sums {
+        let entries = self.lock();
+        Sums {
+            violations: entries.violations.clone(),
+            told: entries.told,
+            arrived: entries.arrived,
+            asks: entries.asks,
+            answers: entries.answers,
+            failures: entries.failures.clone(),
+            slowest_ask: entries.slowest_ask,
+        }
+    }
+}
+
+fn name_of(error: AskError) -> &'static str {
+    match error {
+        AskError::Timeout => "ask timed out",
+        AskError::Dead => "ask met a dead actor",
+        AskError::NodeDown => "ask lost its node",
+        AskError::Unreachable => "ask found no link",
+        AskError::Overloaded => "ask met a full queue",
+        AskError::Cancelled => "ask was cancelled",
+        AskError::NoReply => "ask was dropped",
+        _ => "ask failed otherwise",
+    }
+}

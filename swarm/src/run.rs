@@ -1,0 +1,189 @@
+//! One run: a cluster under load, first with everything going wrong, then healed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use annulus::NodeHandle;
+use annulus_sim::{Faults, Leftovers, Marks, Random, Sim};
+
+use crate::{
+    actors::{Canceller, Clockmaker, Hermit, Say, Shopkeeper, shop},
+    ledger::{Ledger, Sums},
+    plan,
+    traffic::{Customer, Shops},
+};
+
+/// What runs have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The number of nodes; drawn from 3 to 9 if not given.
+    pub(crate) nodes: Option<usize>,
+    /// How long the cluster runs, in simulated time.
+    pub(crate) time: Duration,
+    /// No faults at all.
+    pub(crate) calm: bool,
+}
+
+/// What one run came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) violations: Vec<String>,
+    pub(crate) marks: Marks,
+    pub(crate) simulated: Duration,
+    pub(crate) trace: u64,
+    pub(crate) events: u64,
+    pub(crate) sums: Sums,
+}
+
+/// Of the time of a run, the last part that is without faults.
+const CALM_PART: u32 = 3;
+
+/// How long a healed node has to reach another one.
+const REACHES: Duration = Duration::from_secs(5);
+
+/// Runs one seed.
+pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    // Some worlds are calm: in those nothing at all may be lost.
+    let calm = settings.calm || random.happens(0.1);
+    let faults = if calm { Faults::default() } else { Faults::swarm(&mut random) };
+    let count = settings.nodes.unwrap_or_else(|| random.between(3, 9) as usize);
+    let ledger = Ledger::default();
+    let shops: Shops =
+        (0..count).map(|node| (format!("n{node}"), random.between(1, 3) as usize)).collect();
+    let mut sim = Sim::with(seed, faults, aloud);
+    for (name, workers) in &shops {
+        let set_up = SetUp { ledger: ledger.clone(), shops: shops.clone(), random: random.fork() };
+        sim.node(name, *workers, |node| node, async move |node| set_up.run(node).await);
+    }
+    let healed_at = settings.time - settings.time / CALM_PART;
+    if !calm {
+        plan::schedule(&mut sim, &mut random, healed_at);
+    }
+    sim.run_for(healed_at);
+    heal(&mut sim);
+    sim.run_for(settings.time - healed_at);
+    everyone_reaches_everyone(&mut sim, &ledger, &shops);
+    end(&mut sim, &ledger, calm);
+    let sums = ledger.sums();
+    let mut marks = sim.marks();
+    sums.failures.keys().for_each(|mark| marks.hit(mark));
+    Outcome {
+        violations: sums.violations.clone(),
+        marks,
+        simulated: sim.now(),
+        trace: sim.trace_hash(),
+        events: sim.events(),
+        sums,
+    }
+}
+
+fn heal(sim: &mut Sim) {
+    sim.heal();
+    for node in sim.names() {
+        sim.pause(&node, Duration::ZERO).restart(&node);
+    }
+}
+
+/// What runs on a node when it starts.
+#[derive(Clone)]
+struct SetUp {
+    ledger: Ledger,
+    shops: Shops,
+    random: Random,
+}
+
+impl SetUp {
+    async fn run(mut self, node: NodeHandle) {
+        let ledger = self.ledger;
+        for worker in 0..node.workers() {
+            let (books, id) = (ledger.clone(), ledger.unique());
+            let keeper = move || Shopkeeper { id, ledger: books, slow_every: 50 };
+            let (books, chance) = (ledger.clone(), self.random.fork());
+            let clockmaker = move || Clockmaker::new(books, chance);
+            let books = ledger.clone();
+            let canceller = move || Canceller::new(books);
+            let books = ledger.clone();
+            let hermit = move || Hermit { ledger: books, alone: true };
+            let (books, shops, random) = (ledger.clone(), self.shops.clone(), self.random.fork());
+            let customer = move || Customer { ledger: books, shops, random };
+            // A node that is stopped while it starts spawns no more.
+            let Ok(keeper) = node.spawn_with(worker, keeper).await else { return };
+            let _ = shop(worker).register(keeper).await;
+            let _ = node.spawn_with(worker, clockmaker).await;
+            let _ = node.spawn_with(worker, canceller).await;
+            let _ = node.spawn_with(worker, hermit).await;
+            let _ = node.spawn_with(worker, customer).await;
+        }
+    }
+}
+
+/// In a healed cluster every node reaches every other.
+fn everyone_reaches_everyone(sim: &mut Sim, ledger: &Ledger, shops: &Shops) {
+    for (from, _) in shops {
+        let others: Vec<String> = shops.iter().map(|(node, _)| node.clone()).collect();
+        let reached = sim.run_on(from, async move || {
+            let mut unreached = Vec::new();
+            for node in others {
+                let found = shop(0).find_on(&node, REACHES).await;
+                let answered = match found {
+                    Ok(keeper) => {
+                        let say = Say { number: 1, text: Vec::new() };
+                        keeper.ask(say).within(REACHES).await.map(|_| ()).map_err(|e| e.to_string())
+                    }
+                    Err(error) => Err(error.to_string()),
+                };
+                unreached.extend(answered.err().map(|why| format!("{node}: {why}")));
+            }
+            unreached
+        });
+        match reached {
+            Ok(unreached) if unreached.is_empty() => {}
+            Ok(unreached) => {
+                ledger.violation("healing", format!("{from} does not reach {unreached:?}"))
+            }
+            Err(error) => ledger.violation("healing", format!("{from}: {error}")),
+        }
+    }
+}
+
+/// Ends all nodes in order; nothing may be left of them.
+fn end(sim: &mut Sim, ledger: &Ledger, calm: bool) {
+    for node in sim.names() {
+        let Some(handle) = sim.handle(&node) else { continue };
+        let ended = sim.drive(async move { handle.shutdown(Duration::from_secs(20)).await });
+        if let Err(error) = ended {
+            ledger.violation("shutdown", format!("{node}: {error}"));
+        }
+        for worker in sim.stats(&node) {
+            if worker.asks_open > 0 {
+                ledger.violation("leak", format!("{node} has {} open asks", worker.asks_open));
+            }
+        }
+    }
+    let sums = ledger.sums();
+    if calm && sums.failures.values().sum::<u64>() > 0 {
+        let failures: BTreeMap<_, _> = sums.failures.clone();
+        // At the end asks meet nodes that shut down; before that nothing may fail.
+        let before: u64 = failures
+            .iter()
+            .filter(|(kind, _)| {
+                !["ask lost its node", "ask met a dead actor", "ask found no link"].contains(*kind)
+            })
+            .map(|(_, count)| count)
+            .sum();
+        if before > 0 {
+            ledger.violation("P8", format!("asks failed in a calm world: {failures:?}"));
+        }
+    }
+    if calm && sums.arrived < sums.told {
+        // What was under way to a node when it shut down may be missing: its share is small.
+        let missing = sums.told - sums.arrived;
+        if missing * 100 > sums.told {
+            ledger.violation("P4", format!("{missing} of {} messages are missing", sums.told));
+        }
+    }
+    let left = sim.end();
+    if left != Leftovers::default() {
+        ledger.violation("leak", format!("{left:?}"));
+    }
+}
