@@ -11,8 +11,14 @@
 //!      0     4  "ANUD"
 //!      4     4  number of the sending node
 //!      8     8  token that the receiving node gave the sending one in its hello
-//!     16     .  one frame
+//!     16     7  number of the datagram among those of the sending worker, from 1
+//!     23     1  number of the sending worker
+//!     24     8  zero
+//!     32     .  one frame
 //! ```
+//!
+//! A network may deliver a datagram twice. The receiver knows the numbers of the last 1024 of each
+//! sending worker, and drops what it has had, or is older than those.
 //!
 //! The token is random, for one node and one session: without it a datagram is dropped unread. Where
 //! it comes from counts for nothing, as hosts with several addresses may send from any of them.
@@ -54,7 +60,7 @@ use crate::{
 const MAGIC: [u8; 4] = *b"ANUD";
 
 /// Bytes before the frame.
-const PREFIX: usize = 16;
+const PREFIX: usize = 32;
 
 /// Datagrams that may wait to be sent; more are dropped.
 const MOST_WAITING: usize = 4096;
@@ -124,6 +130,42 @@ struct Outgoing {
     pieces: Vec<Lease>,
 }
 
+/// Which of the last datagrams of a worker have come.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    highest: u64,
+    /// A bit for each of the last [`REMEMBERED`] numbers, by its remainder.
+    came: [u64; REMEMBERED as usize / 64],
+}
+
+/// How many datagrams of a worker are told apart.
+const REMEMBERED: u64 = 1024;
+
+impl Seen {
+    /// Whether the datagram with this number has not come before, as far as is known. It has now.
+    fn is_new(&mut self, number: u64) -> bool {
+        if number + REMEMBERED <= self.highest {
+            return false;
+        }
+        for passed in (self.highest + 1..=number).rev().take(REMEMBERED as usize) {
+            self.came[Self::word(passed)] &= !Self::bit(passed);
+        }
+        self.highest = self.highest.max(number);
+        let word = &mut self.came[Self::word(number)];
+        let is_new = *word & Self::bit(number) == 0;
+        *word |= Self::bit(number);
+        is_new
+    }
+
+    fn word(number: u64) -> usize {
+        (number % REMEMBERED / 64) as usize
+    }
+
+    fn bit(number: u64) -> u64 {
+        1 << (number % 64)
+    }
+}
+
 /// The datagrams of a worker.
 #[derive(Default)]
 pub(crate) struct Datagrams {
@@ -131,6 +173,8 @@ pub(crate) struct Datagrams {
     outbox: RefCell<Option<Outbox>>,
     waiting: RefCell<VecDeque<Outgoing>>,
     senders: RefCell<Vec<Waker>>,
+    /// The number of the last datagram that was made.
+    last: Cell<u64>,
     /// Datagrams that the kernel has not taken yet.
     sending: Cell<usize>,
     /// Datagrams dropped here: too many waited, or they made no sense.
@@ -210,6 +254,9 @@ impl Core {
         prefix[0..4].copy_from_slice(&MAGIC);
         prefix[4..8].copy_from_slice(&self.shared.id.bits().to_le_bytes());
         prefix[8..16].copy_from_slice(&token.to_le_bytes());
+        self.datagrams.last.update(|last| last + 1);
+        prefix[16..24].copy_from_slice(&self.datagrams.last.get().to_le_bytes());
+        prefix[23] = self.worker() as u8;
         let mut outbox = self.datagrams.outbox.borrow_mut();
         let outbox = outbox.as_mut()?;
         outbox.push_prefix(&prefix).ok()?;
@@ -253,6 +300,13 @@ impl Core {
         let mut frames = FrameReader::foreign(frame, self.limits().max_payload);
         let frame = frames.next_frame().ok()??;
         if frames.remaining() > 0 || frame.header().kind == Kind::System {
+            return None;
+        }
+        let number = u64::from_le_bytes(prefix[16..24].try_into().ok()?) & (u64::MAX >> 8);
+        let mut seen = link.datagrams_seen.borrow_mut();
+        let is_new = seen.entry(prefix[23]).or_default().is_new(number);
+        drop(seen);
+        if !is_new {
             return None;
         }
         self.dispatch_foreign(frame, Origin::Datagram(peer, from));
@@ -310,4 +364,37 @@ async fn receive_loop(core: Rc<Core>, socket: Rc<DatagramSocket>) {
 /// Bytes of kernel buffer for each worker's socket.
 pub(crate) const fn socket_buffer() -> usize {
     SOCKET_BUFFER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p17_a_datagram_is_new_once() {
+        let mut seen = Seen::default();
+        for number in [1, 2, 5, 3, 1024, 4, 1026] {
+            assert!(seen.is_new(number), "{number}");
+            assert!(!seen.is_new(number), "{number}");
+        }
+        assert!(!seen.is_new(2), "too old to tell");
+        assert!(seen.is_new(1025));
+        assert!(seen.is_new(1 << 40));
+        assert!(!seen.is_new(1026), "long gone");
+        assert!(seen.is_new((1 << 40) - 1023));
+        assert!(!seen.is_new((1 << 40) - 1023));
+        assert!(!seen.is_new((1 << 40) - 1024));
+    }
+
+    #[test]
+    fn p17_numbers_in_any_order_are_each_new_once() {
+        let mut seen = Seen::default();
+        let mut state = 1_u64;
+        let mut came = std::collections::BTreeSet::new();
+        for base in 0..20_000_u64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = base + 1 + (state >> 33) % 500;
+            assert_eq!(seen.is_new(number), came.insert(number), "{number}");
+        }
+    }
 }

@@ -31,6 +31,7 @@ use crate::{
     ask::AskKey,
     cluster,
     core::{Core, Inbound},
+    datagram::Seen,
     delivery::{Origin, Peer},
     tasks::TaskKey,
     timers::sleep,
@@ -119,6 +120,8 @@ pub(crate) struct Link {
     pub(crate) datagrams: Vec<SocketAddr>,
     pub(crate) datagram_token: u64,
     pub(crate) own_datagram_token: u64,
+    /// Which datagrams of each of the peer's workers have come to this worker.
+    pub(crate) datagrams_seen: RefCell<BTreeMap<u8, Seen>>,
     dirty: Cell<bool>,
     closed: Cell<bool>,
     /// Why the link is about to close: nothing comes in any more, but what has come in is still to be
@@ -276,6 +279,7 @@ impl Core {
             datagrams: setup.datagrams,
             datagram_token: setup.datagram_token,
             own_datagram_token: setup.own_datagram_token,
+            datagrams_seen: RefCell::default(),
             dirty: Cell::new(false),
             closed: Cell::new(false),
             ending: RefCell::new(None),

@@ -144,7 +144,7 @@ impl Faults {
         faults.turn = micros(1, random.between(2, 100));
         faults.operation = micros(1, random.between(2, 100));
         faults.window = 1 << random.between(9, 20);
-        faults.datagram_room = 1 << random.between(12, 20);
+        faults.datagram_room = 1 << random.between(9, 20);
         faults.drift = [0, 100, 10_000][random.index(3)];
         faults
     }

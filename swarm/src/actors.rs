@@ -21,7 +21,14 @@ pub(crate) struct Count {
     pub(crate) filling: Vec<u8>,
 }
 
-pub(crate) type Shop = (Say, Count);
+/// The same as datagrams, in any order.
+#[message]
+pub(crate) struct Note {
+    pub(crate) sender: u64,
+    pub(crate) number: u64,
+}
+
+pub(crate) type Shop = (Say, Count, Note);
 
 /// The name of the shop on a worker.
 pub(crate) fn shop(worker: usize) -> Name<Shop> {
@@ -57,6 +64,12 @@ impl Handler<Count> for Shopkeeper {
             self.ledger.violation("P3", format!("message {} was changed", count.number));
         }
         self.ledger.arrived(count.sender.to_native(), self.id, count.number.to_native());
+    }
+}
+
+impl Handler<Note> for Shopkeeper {
+    async fn handle(&mut self, note: Msg<Note>, _: &mut Context<Self>) {
+        self.ledger.noted(note.sender.to_native(), self.id, note.number.to_native());
     }
 }
 

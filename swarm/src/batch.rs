@@ -2,8 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "this is the harness, not what it simulates")]
 
 use std::{
+    cell::RefCell,
     io::{IsTerminal, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::{
         Mutex,
@@ -70,24 +71,32 @@ impl Sum {
     }
 }
 
+thread_local! {
+    /// The first panic of the run on this thread.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Notes panics instead of printing them: those that the cluster contains count too.
+fn note_panics() {
+    panic::set_hook(Box::new(|info| {
+        PANIC.with_borrow_mut(|first| {
+            first.get_or_insert_with(|| info.to_string());
+        });
+    }));
+}
+
 /// One seed. A panic is a violation like any other.
 fn run_caught(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| run_seed(seed, settings, aloud))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-        Outcome {
-            violations: vec![format!("panic: {}", text.unwrap_or_default())],
-            marks: Marks::default(),
-            simulated: Duration::ZERO,
-            trace: 0,
-            events: 0,
-            sums: Default::default(),
-        }
-    })
+    PANIC.take();
+    let ran = catch_unwind(AssertUnwindSafe(|| run_seed(seed, settings, aloud)));
+    let mut outcome = ran.unwrap_or_default();
+    outcome.violations.extend(PANIC.take());
+    outcome
 }
 
 /// Does something with each seed, on all cores.
 fn for_each_seed(args: &Run, work: impl Fn(u64) + Sync) {
+    note_panics();
     let next = AtomicU64::new(args.from);
     let begun = Instant::now();
     let in_time = || args.minutes.is_none_or(|m| begun.elapsed() < Duration::from_secs(m * 60));
@@ -165,6 +174,7 @@ fn print(report: &impl Serialize, json: bool) {
 
 /// Runs one seed aloud.
 pub(crate) fn replay(seed: u64, args: &Run) -> ExitCode {
+    note_panics();
     let outcome = run_caught(seed, &args.settings(), true);
     for violation in &outcome.violations {
         println!("{violation}");

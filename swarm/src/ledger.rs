@@ -1,7 +1,7 @@
 //! What the actors of a run have seen, and what of it breaks a promise.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -19,6 +19,8 @@ struct Entries {
     violations: Vec<String>,
     /// The last number that came in, for each stream.
     last: BTreeMap<Stream, u64>,
+    /// The numbers that came in as datagrams, for each stream.
+    noted: BTreeMap<Stream, BTreeSet<u64>>,
     told: u64,
     arrived: u64,
     asks: u64,
@@ -82,6 +84,14 @@ impl Ledger {
                 self.violation("P1", format!("of {sender}, {number} arrived after {before}"));
             }
             _ => {}
+        }
+    }
+
+    /// P17: a datagram arrives once at most, in any order.
+    pub(crate) fn noted(&self, sender: u64, receiver: u64, number: u64) {
+        let fresh = self.lock().noted.entry((sender, receiver)).or_default().insert(number);
+        if !fresh {
+            self.violation("P17", format!("datagram {number} of {sender} arrived twice"));
         }
     }
 

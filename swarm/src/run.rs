@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use annulus::NodeHandle;
+use annulus::{NodeBuilder, NodeHandle};
 use annulus_sim::{Faults, Leftovers, Marks, Random, Sim};
 
 use crate::{
@@ -24,7 +24,7 @@ pub(crate) struct Settings {
 }
 
 /// What one run came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<String>,
     pub(crate) marks: Marks,
@@ -53,7 +53,8 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     let mut sim = Sim::with(seed, faults, aloud);
     for (name, workers) in &shops {
         let set_up = SetUp { ledger: ledger.clone(), shops: shops.clone(), random: random.fork() };
-        sim.node(name, *workers, |node| node, async move |node| set_up.run(node).await);
+        let with_datagrams = |node: NodeBuilder| node.datagrams("udp://0.0.0.0:8000");
+        sim.node(name, *workers, with_datagrams, async move |node| set_up.run(node).await);
     }
     let healed_at = settings.time - settings.time / CALM_PART;
     if !calm {

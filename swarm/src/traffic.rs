@@ -6,7 +6,7 @@ use annulus::{now, prelude::*};
 use annulus_sim::Random;
 
 use crate::{
-    actors::{Count, Say, Shop, flood, shop},
+    actors::{Count, Note, Say, Shop, flood, shop},
     ledger::Ledger,
 };
 
@@ -36,6 +36,8 @@ impl Actor for Customer {
             let counts = Errand::new(self).count_up();
             context.task(|_| counts);
         }
+        let datagrams = Errand::new(self).ask_by_datagrams();
+        context.task(|_| datagrams);
         let ledger = self.ledger.clone();
         context.task(|_| async move {
             // A node that shuts down spawns no more.
@@ -83,7 +85,8 @@ impl Errand {
 
     /// Mostly small texts, some that are larger than a chunk.
     fn text(&mut self) -> Vec<u8> {
-        let most = [64, 64, 64, 1500, 100_000][self.random.index(5)];
+        let most =
+            if self.random.happens(0.02) { 100_000 } else { [64, 64, 1500][self.random.index(3)] };
         let mut text = vec![0; self.random.between(0, most) as usize];
         self.random.fill(&mut text);
         text
@@ -106,7 +109,28 @@ impl Errand {
                 if outcome.is_err() {
                     break;
                 }
-                self.pause(1, 60).await;
+                self.pause(1, 120).await;
+            }
+        }
+    }
+
+    /// Asks by datagrams: an answer may never come, but no message comes twice (P17).
+    async fn ask_by_datagrams(mut self) {
+        loop {
+            let keeper = self.find_some_shop().await.by_datagram();
+            let sender = self.ledger.unique();
+            for number in 0..30 {
+                let note = Note { sender, number };
+                let _ = keeper.tell(note);
+                let (asked, text) = (self.ledger.unique(), vec![3; 700]);
+                let say = Say { number: asked, text: text.clone() };
+                let said = keeper.ask(say).within(Duration::from_secs(1)).await;
+                if let Ok(said) = said
+                    && (said.number != asked || said.text.as_slice() != text)
+                {
+                    self.ledger.violation("P17", format!("the answer to {asked} is wrong"));
+                }
+                self.pause(1, 300).await;
             }
         }
     }
@@ -122,7 +146,7 @@ impl Errand {
                     break;
                 }
                 if number % 4 == 0 {
-                    self.pause(1, 100).await;
+                    self.pause(1, 150).await;
                 }
             }
         }
