@@ -12,7 +12,11 @@ use annulus_codec::{
 };
 use annulus_transport::lane::{self, Receiver, Sender};
 
-use crate::{core::Core, entry::Entry};
+use crate::{
+    core::Core,
+    entry::Entry,
+    planted::{Bug, planted},
+};
 
 /// Both ends of the lanes of one worker, as they are made: index is the other worker.
 pub(crate) struct LaneEnds {
@@ -170,7 +174,7 @@ impl Core {
             }
             if published {
                 self.room_made.set(true);
-                if outbound.entry.parker.claim() {
+                if outbound.entry.parker.claim() && !planted(Bug::ForgetDoorbell) {
                     self.io.ring_doorbell(worker);
                 }
             }

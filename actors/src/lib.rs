@@ -28,6 +28,8 @@ mod link;
 mod message;
 mod names;
 mod node;
+#[doc(hidden)]
+pub mod planted;
 mod protocol;
 mod reference;
 mod respond;

@@ -33,6 +33,7 @@ use crate::{
     core::{Core, Inbound},
     datagram::Seen,
     delivery::{Origin, Peer},
+    planted::{Bug, planted},
     tasks::TaskKey,
     timers::sleep,
 };
@@ -170,6 +171,9 @@ impl Link {
             {
                 pieces.push(piece);
             }
+            if planted(Bug::DropPiece) && pieces.len() > 2 {
+                pieces.pop();
+            }
             Poll::Ready(Some(pieces))
         })
         .await
@@ -301,6 +305,9 @@ impl Core {
             self.push_close(old);
         }
         let stream = Stream::attach(&self.io, stream);
+        if planted(Bug::LeakSocket) {
+            std::mem::forget(stream.clone());
+        }
         let tasks = [
             self.spawn_task(read(self.clone(), link.clone(), stream.clone(), rest)),
             self.spawn_task(write(self.clone(), link.clone(), stream)),
@@ -342,7 +349,9 @@ impl Core {
         let Some(end) = link.ending.borrow().clone().filter(|_| !link.closed.replace(true)) else {
             return;
         };
-        self.fail_asks(link.asks.take());
+        if !planted(Bug::LeaveAsks) {
+            self.fail_asks(link.asks.take());
+        }
         if end != LinkEnd::Dropped {
             cluster::report_link_lost(self, &link.name, link.session, link.index, end);
         }
@@ -398,7 +407,10 @@ impl Core {
             link.handled(bytes - left);
             if left > 0 {
                 self.inbound.borrow_mut().push_front(Inbound { frames, link });
-            } else if link.waiting.get() == 0 && link.ending.borrow().is_some() {
+            } else if link.waiting.get() == 0
+                && link.ending.borrow().is_some()
+                && !planted(Bug::SilentLoss)
+            {
                 self.finish_link(&link);
             }
         }

@@ -24,6 +24,7 @@ use crate::{
     core::Core,
     delivery::Delivery,
     error::AskError,
+    planted::{Bug, planted},
 };
 
 /// What a timer of the wheel does when its time has come.
@@ -171,7 +172,8 @@ impl Core {
         delay: Duration,
         period: Option<Duration>,
     ) -> Option<AlarmKey> {
-        let due = self.io.now().after(delay);
+        let early = if planted(Bug::EarlyTimer) { delay / 64 } else { Duration::ZERO };
+        let due = self.io.now().after(delay - early);
         let mut alarms = self.timers.alarms.borrow_mut();
         if alarms.alarms.len() >= MAX_ALARMS {
             return None;
@@ -234,6 +236,9 @@ impl Core {
     }
 
     pub(crate) fn cancel_alarm(&self, key: AlarmKey) -> bool {
+        if planted(Bug::CancelNothing) {
+            return self.timers.alarms.borrow_mut().find(key).is_some();
+        }
         let alarm = self.timers.alarms.borrow_mut().remove(key);
         if let Some(timer) = alarm.as_ref().and_then(|alarm| alarm.timer) {
             self.cancel_timer(timer);

@@ -20,6 +20,18 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run each seed twice and compare what happened
     Twice(Run),
+    /// Plant faults in annulus, one after the other, and see that each is found
+    Planted(Planted),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Planted {
+    /// How many seeds look for each fault at most
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) seeds: u64,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -45,6 +57,12 @@ pub(crate) struct Run {
     /// No faults
     #[arg(long)]
     pub(crate) calm: bool,
+    /// End with the first seed that fails
+    #[arg(long)]
+    pub(crate) first: bool,
+    /// The fault to be put to work, in a program that has them
+    #[arg(long, hide = true)]
+    pub(crate) plant: Option<String>,
     /// Print one JSON object at the end
     #[arg(long)]
     pub(crate) json: bool,

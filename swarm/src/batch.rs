@@ -4,6 +4,7 @@
 use std::{
     cell::RefCell,
     io::{IsTerminal, Write},
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::{
@@ -95,7 +96,7 @@ fn run_caught(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
 }
 
 /// Does something with each seed, on all cores.
-fn for_each_seed(args: &Run, work: impl Fn(u64) + Sync) {
+fn for_each_seed(args: &Run, work: impl Fn(u64) -> ControlFlow<()> + Sync) {
     note_panics();
     let next = AtomicU64::new(args.from);
     let begun = Instant::now();
@@ -109,7 +110,9 @@ fn for_each_seed(args: &Run, work: impl Fn(u64) + Sync) {
                     if seed >= args.from + args.seeds {
                         return;
                     }
-                    work(seed);
+                    if work(seed).is_break() {
+                        next.store(args.from + args.seeds, Ordering::Relaxed);
+                    }
                 }
             });
         }
@@ -126,6 +129,8 @@ pub(crate) fn run(args: &Run) -> ExitCode {
         let mut sum = sum.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         sum.add(seed, &outcome);
         show_progress(&sum.report, args.seeds, begun);
+        let enough = args.first && !outcome.violations.is_empty();
+        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let Sum { mut report, marks, mut said } =
         sum.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -166,7 +171,7 @@ fn show_progress(report: &Report, seeds: u64, begun: Instant) {
     let _ = std::io::stderr().flush();
 }
 
-fn print(report: &impl Serialize, json: bool) {
+pub(crate) fn print(report: &impl Serialize, json: bool) {
     let text =
         if json { serde_json::to_string(report) } else { serde_json::to_string_pretty(report) };
     println!("{}", text.unwrap_or_default());
@@ -208,6 +213,7 @@ pub(crate) fn twice(args: &Run) -> ExitCode {
         if first != second {
             report.differing.push(seed);
         }
+        ControlFlow::Continue(())
     });
     let report = report.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     print(&report, args.json);

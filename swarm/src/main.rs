@@ -5,6 +5,7 @@ mod args;
 mod batch;
 mod ledger;
 mod plan;
+mod plant;
 mod run;
 mod traffic;
 
@@ -16,11 +17,16 @@ use crate::args::{Args, Command};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(Err(error)) = args.run.plant.as_deref().map(plant::plant) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     match args.command {
         None => match args.run.replay {
             Some(seed) => batch::replay(seed, &args.run),
             None => batch::run(&args.run),
         },
         Some(Command::Twice(twice)) => batch::twice(&twice),
+        Some(Command::Planted(planted)) => plant::plant_all(&planted),
     }
 }

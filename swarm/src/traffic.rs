@@ -10,7 +10,7 @@ use crate::{
     ledger::Ledger,
 };
 
-/// How long an ask may take.
+/// How long an ask may take that is given a limit.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// How much longer it may take until its asker knows, on a slow worker that pauses for a while.
@@ -24,6 +24,8 @@ pub(crate) struct Customer {
     pub(crate) ledger: Ledger,
     pub(crate) shops: Shops,
     pub(crate) random: Random,
+    /// Whether some asks are given no limit: where bytes are never held up for long.
+    pub(crate) patient: bool,
 }
 
 impl Actor for Customer {
@@ -57,6 +59,7 @@ struct Errand {
     ledger: Ledger,
     shops: Shops,
     random: Random,
+    patient: bool,
 }
 
 impl Errand {
@@ -65,6 +68,7 @@ impl Errand {
             ledger: customer.ledger.clone(),
             shops: customer.shops.clone(),
             random: customer.random.fork(),
+            patient: customer.patient,
         }
     }
 
@@ -98,14 +102,20 @@ impl Errand {
             for _ in 0..self.random.between(1, 30) {
                 let (number, text) = (self.ledger.unique(), self.text());
                 self.ledger.asked();
-                let begun = now();
-                let said = keeper.ask(Say { number, text: text.clone() }).within(LIMIT).await;
+                let (begun, ask) = (now(), keeper.ask(Say { number, text: text.clone() }));
+                // Without a limit of its own an ask ends with its node, if not by an answer.
+                let patient = self.patient && number.is_multiple_of(2);
+                let said = if patient { ask.await } else { ask.within(LIMIT).await };
                 let outcome = said.map(|said| {
                     if said.number != number || said.text.as_slice() != text {
                         self.ledger.violation("P8", format!("the answer to {number} is wrong"));
                     }
                 });
-                self.ledger.ended(outcome, now().since(begun), LIMIT + SLACK);
+                if patient && outcome == Err(AskError::Timeout) {
+                    self.ledger.violation("P8", "an ask was left to time out".into());
+                }
+                let bound = if patient { LIMIT * 10 } else { LIMIT };
+                self.ledger.ended(outcome, now().since(begun), bound + SLACK);
                 if outcome.is_err() {
                     break;
                 }

@@ -33,6 +33,7 @@ use crate::{
     delivery::Peer,
     link::{LinkEnd, LinkSetup},
     message::{Later, Msg, Reply, Responder},
+    planted::{Bug, planted},
     reference::ActorRef,
     steward::{self, Attach, DropPeer},
     timers::sleep,
@@ -373,7 +374,7 @@ fn attach(
         rest: connection.rest,
     };
     let worker = link as usize % core.shared.entries.len();
-    if worker == core.worker() {
+    if worker == core.worker() && !planted(Bug::EarlyNews) {
         // At once: what is announced next already goes over this link.
         core.attach_link(connection.stream, setup);
         return Ok(());
@@ -431,7 +432,8 @@ impl Handler<Members> for Cluster {
             // Of two nodes that hear of each other, one dials: the one that has to, if the other
             // cannot, because this one listens nowhere.
             let ours = own < id || (own != id && self.endpoints.is_empty());
-            if !ours {
+            let forgets = planted(Bug::ForgetEndpoints) && self.sessions.with(id).is_some();
+            if !ours || forgets {
                 continue;
             }
             // Nodes that are connected count too: the session may be with an earlier life, or end.
