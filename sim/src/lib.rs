@@ -53,6 +53,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod bare;
 mod disk;
 mod driver;
 mod faults;
