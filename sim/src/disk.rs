@@ -22,7 +22,29 @@ struct File {
     named: bool,
 }
 
-pub(crate) type FileId = u64;
+type FileId = u64;
+
+/// Stands for a directory: one is as good as another.
+const DIRECTORY: FileId = 0;
+
+/// The longest path, and the longest name in it, in bytes.
+const MAX_PATH: usize = 4095;
+const MAX_NAME: usize = 255;
+
+/// An open file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened {
+    file: FileId,
+    /// As given to open(2).
+    flags: i32,
+}
+
+impl Opened {
+    fn is_for(self, access: i32) -> bool {
+        let own = self.flags & libc::O_ACCMODE;
+        own == access || own == libc::O_RDWR
+    }
+}
 
 /// See the [module](self). A clone is the disk as it is at that time.
 #[derive(Clone, Debug, Default)]
@@ -33,12 +55,24 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn open(&mut self, path: &[u8], flags: i32) -> Result<FileId, i32> {
+    /// Opens a file. A directory is there as long as a file is in it; any file can be made.
+    pub(crate) fn open(&mut self, path: &[u8], flags: i32) -> Result<Opened, i32> {
+        self.check_path(path)?;
+        if self.is_directory(path) {
+            let made = libc::O_CREAT | libc::O_EXCL;
+            let writes = flags & (libc::O_CREAT | libc::O_ACCMODE) != libc::O_RDONLY;
+            return match flags & made == made {
+                true => Err(libc::EEXIST),
+                false if writes => Err(libc::EISDIR),
+                false => Ok(Opened { file: DIRECTORY, flags }),
+            };
+        }
         let known = self.names.get(path).copied();
         if known.is_some() && flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0 {
             return Err(libc::EEXIST);
         }
-        let id = match known {
+        let file = match known {
+            Some(_) if flags & libc::O_DIRECTORY != 0 => return Err(libc::ENOTDIR),
             Some(id) => id,
             None if flags & libc::O_CREAT == 0 => return Err(libc::ENOENT),
             None => {
@@ -49,28 +83,63 @@ impl Disk {
             }
         };
         if flags & libc::O_TRUNC != 0 {
-            let file = self.files.entry(id).or_default();
+            let file = self.files.entry(file).or_default();
             file.dirty.extend(0..sectors(file.cached.len()));
             file.cached.clear();
         }
-        Ok(id)
+        Ok(Opened { file, flags })
+    }
+
+    fn check_path(&self, path: &[u8]) -> Result<(), i32> {
+        if path.is_empty() {
+            return Err(libc::ENOENT);
+        }
+        let mut names = path.split(|byte| *byte == b'/');
+        if path.len() > MAX_PATH || names.any(|name| name.len() > MAX_NAME) {
+            return Err(libc::ENAMETOOLONG);
+        }
+        let mut slashes = (0..path.len()).filter(|at| path[*at] == b'/');
+        if slashes.any(|at| self.names.contains_key(&path[..at])) {
+            return Err(libc::ENOTDIR);
+        }
+        Ok(())
+    }
+
+    fn is_directory(&self, path: &[u8]) -> bool {
+        let mut within = path.to_vec();
+        if within.last() != Some(&b'/') {
+            within.push(b'/');
+        }
+        let mut names = self.names.range(within.clone()..);
+        names.next().is_some_and(|(name, _)| name.starts_with(&within))
     }
 
     fn file(&mut self, id: FileId) -> Result<&mut File, i32> {
         self.files.get_mut(&id).ok_or(libc::EBADF)
     }
 
-    pub(crate) fn length(&mut self, id: FileId) -> Result<u64, i32> {
+    pub(crate) fn length(&mut self, opened: Opened) -> Result<u64, i32> {
+        let id = opened.file;
+        if id == DIRECTORY {
+            return Ok(SECTOR as u64);
+        }
         Ok(self.file(id)?.cached.len() as u64)
     }
 
     pub(crate) fn read(
         &mut self,
         scope: &mut Scope<'_>,
-        id: FileId,
+        opened: Opened,
         offset: u64,
         room: usize,
     ) -> Result<Vec<u8>, i32> {
+        let id = opened.file;
+        if !opened.is_for(libc::O_RDONLY) {
+            return Err(libc::EBADF);
+        }
+        if id == DIRECTORY {
+            return Err(libc::EISDIR);
+        }
         if scope.chance(|faults| faults.disk.read_error, "read failed") {
             return Err(libc::EIO);
         }
@@ -93,10 +162,18 @@ impl Disk {
     pub(crate) fn write(
         &mut self,
         scope: &mut Scope<'_>,
-        id: FileId,
+        opened: Opened,
         offset: u64,
         data: &Data,
     ) -> Result<usize, i32> {
+        let id = opened.file;
+        if !opened.is_for(libc::O_WRONLY) {
+            return Err(libc::EBADF);
+        }
+        if data.is_empty() {
+            // Not even the length changes.
+            return Ok(0);
+        }
         if scope.chance(|faults| faults.disk.write_error, "write failed") {
             return Err(libc::EIO);
         }
@@ -106,6 +183,9 @@ impl Disk {
             len = scope.between(1, len as u64 - 1) as usize;
         }
         let mut start = usize::try_from(offset).map_err(|_| libc::EFBIG)?;
+        if opened.flags & libc::O_APPEND != 0 {
+            start = self.file(id)?.cached.len();
+        }
         if scope.chance(|faults| faults.disk.misdirected, "write was misdirected") {
             start = scope.between(0, self.file(id)?.cached.len() as u64) as usize;
         }
@@ -126,7 +206,11 @@ impl Disk {
         Ok(len)
     }
 
-    pub(crate) fn sync(&mut self, scope: &mut Scope<'_>, id: FileId) -> Result<(), i32> {
+    pub(crate) fn sync(&mut self, scope: &mut Scope<'_>, opened: Opened) -> Result<(), i32> {
+        let id = opened.file;
+        if id == DIRECTORY {
+            return Ok(());
+        }
         let fails = scope.chance(|faults| faults.disk.sync_error, "sync failed");
         let lies = scope.chance(|faults| faults.disk.lying_sync, "sync lied");
         let file = self.file(id)?;

@@ -34,6 +34,14 @@ impl SimDriver {
     }
 }
 
+impl Drop for SimDriver {
+    fn drop(&mut self) {
+        // What waits for operations may hold on to anything, and lets go of it outside of the world.
+        let left = self.world.try_borrow_mut().map(|mut world| world.end_worker(self.worker));
+        drop(left);
+    }
+}
+
 /// Rings by a word to the world.
 struct Bell {
     ringer: Sender<WorkerId>,
@@ -88,13 +96,14 @@ impl Driver for SimDriver {
     }
 
     fn quiesce(&mut self, _: Duration) -> Result<(), Abandoned> {
-        let wakers = self.world.borrow_mut().quiesce(self.worker);
-        drop(wakers);
+        let useless = self.world.borrow_mut().quiesce(self.worker);
+        drop(useless);
         Ok(())
     }
 
-    fn stream_socket(&mut self, _: &Endpoint) -> io::Result<Descriptor> {
-        Ok(self.world.borrow_mut().stream_socket(self.worker))
+    fn stream_socket(&mut self, to: &Endpoint) -> io::Result<Descriptor> {
+        let socket = self.world.borrow_mut().stream_socket(self.worker, to);
+        socket.map_err(io::Error::from_raw_os_error)
     }
 
     fn listen(&mut self, at: &Endpoint, backlog: u32) -> io::Result<(Descriptor, Endpoint)> {
@@ -115,9 +124,9 @@ impl Driver for SimDriver {
         self.world.borrow().peer_address(socket).map_err(io::Error::from_raw_os_error)
     }
 
-    fn remove_socket(&mut self, _: &Path) -> io::Result<()> {
-        // A path goes with its socket.
-        Ok(())
+    fn remove_socket(&mut self, path: &Path) -> io::Result<()> {
+        let removed = self.world.borrow_mut().remove_socket(self.worker, path);
+        if removed { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn now(&self) -> Mono {

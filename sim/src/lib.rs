@@ -53,6 +53,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod address;
 #[doc(hidden)]
 pub mod bare;
 mod disk;

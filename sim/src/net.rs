@@ -8,12 +8,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
+    path::{Path, PathBuf},
 };
 
 use annulus::transport::endpoint::Endpoint;
 
-use crate::world::{Event, Operation, Scope};
+pub(crate) use crate::address::address_of;
+use crate::{
+    address::{Family, checked_family, family_of, host_of, is_abstract, is_of, key, specific},
+    world::{Event, Operation, Scope, WorkerId},
+};
 
 pub(crate) type HostId = usize;
 pub(crate) type SocketId = u64;
@@ -78,7 +83,10 @@ enum State {
 #[derive(Debug)]
 struct Stream {
     host: HostId,
+    family: Family,
     state: State,
+    /// The operation that connects it, until it is told how that went.
+    connecting: Option<Operation>,
     remote: Option<SocketAddr>,
     outgoing: Option<PipeId>,
     incoming: Option<PipeId>,
@@ -86,25 +94,44 @@ struct Stream {
     /// The other side sends no more.
     at_end: bool,
     reset: bool,
+    /// Whether somebody has been told of the reset. It is an error once, and then the end.
+    told: bool,
     /// This side sends no more.
     shut: bool,
     waiting: Vec<Operation>,
 }
 
 impl Stream {
-    fn new(host: HostId) -> Self {
+    fn new(host: HostId, family: Family) -> Self {
         Stream {
             host,
+            family,
             state: State::Fresh,
+            connecting: None,
             remote: None,
             outgoing: None,
             incoming: None,
             arrived: VecDeque::new(),
             at_end: false,
             reset: false,
+            told: false,
             shut: false,
             waiting: Vec::new(),
         }
+    }
+
+    /// The other side, or the kernel, has reset it.
+    fn reset(&mut self) {
+        if !self.reset {
+            self.reset = true;
+            // Over TCP nothing can follow the end of a stream, and nobody is told.
+            self.told = self.at_end && self.family == Family::Ip;
+        }
+    }
+
+    /// Whether TCP knows the connection no more.
+    fn is_over(&self) -> bool {
+        self.family == Family::Ip && (self.reset || (self.shut && self.at_end))
     }
 }
 
@@ -151,36 +178,15 @@ pub(crate) struct Net {
     sockets: BTreeMap<SocketId, Socket>,
     pipes: BTreeMap<PipeId, Pipe>,
     listening: BTreeMap<(HostId, Endpoint), SocketId>,
+    /// Paths of Unix sockets, and the workers that have bound them. They outlive both.
+    paths: BTreeMap<(HostId, PathBuf), WorkerId>,
     bound: BTreeMap<(HostId, u16), SocketId>,
     last_pipe: PipeId,
     last_port: u16,
+    /// When the last datagram from one host to another that nothing overtakes arrives.
+    last_datagram: BTreeMap<(HostId, HostId), u64>,
     cuts: BTreeSet<(HostId, HostId)>,
     down: BTreeSet<HostId>,
-}
-
-/// A host's address.
-pub(crate) fn address_of(host: HostId) -> IpAddr {
-    let [high, low] = u16::try_from(host + 1).unwrap_or(u16::MAX).to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
-}
-
-fn host_of(ip: IpAddr, here: HostId) -> HostId {
-    match ip {
-        IpAddr::V4(ip) if ip.octets()[..2] == [10, 0] => {
-            usize::from(u16::from_be_bytes([ip.octets()[2], ip.octets()[3]])).wrapping_sub(1)
-        }
-        _ => here,
-    }
-}
-
-/// Under which key a listener is found: hosts have one address, and know it by several names.
-fn key(at: &Endpoint) -> Endpoint {
-    match at {
-        Endpoint::Tcp(at) => {
-            Endpoint::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), at.port()))
-        }
-        other => other.clone(),
-    }
 }
 
 impl Net {
@@ -235,18 +241,23 @@ impl Net {
 
     // --- Making sockets ----------------------------------------------------------------------------
 
-    pub(crate) fn stream(&mut self, id: SocketId, host: HostId) {
-        self.sockets.insert(id, Socket::Stream(Stream::new(host)));
+    pub(crate) fn stream(&mut self, id: SocketId, host: HostId, to: &Endpoint) -> Result<(), i32> {
+        self.sockets.insert(id, Socket::Stream(Stream::new(host, family_of(to)?)));
+        Ok(())
     }
 
+    /// `lives` says whether a worker still holds the paths that it has bound.
     pub(crate) fn listen(
         &mut self,
         id: SocketId,
-        host: HostId,
+        (host, worker): (HostId, WorkerId),
         at: &Endpoint,
         room: u32,
+        lives: impl Fn(WorkerId) -> bool,
     ) -> Result<Endpoint, i32> {
+        checked_family(at)?;
         let at = match at {
+            Endpoint::Tcp(at) if !is_of(at.ip(), host) => return Err(libc::EADDRNOTAVAIL),
             Endpoint::Tcp(at) if at.port() == 0 => {
                 Endpoint::Tcp(SocketAddr::new(at.ip(), self.free_port()))
             }
@@ -255,6 +266,15 @@ impl Net {
         let place = (host, key(&at));
         if self.listening.contains_key(&place) {
             return Err(libc::EADDRINUSE);
+        }
+        if let Endpoint::Unix(path) = &at
+            && !is_abstract(path)
+        {
+            let path = (host, path.clone());
+            if self.paths.get(&path).is_some_and(|holder| lives(*holder)) {
+                return Err(libc::EADDRINUSE);
+            }
+            self.paths.insert(path, worker);
         }
         self.listening.insert(place, id);
         let listening = Listening {
@@ -274,6 +294,9 @@ impl Net {
         host: HostId,
         at: SocketAddr,
     ) -> Result<SocketAddr, i32> {
+        if !is_of(at.ip(), host) {
+            return Err(libc::EADDRNOTAVAIL);
+        }
         let port = if at.port() == 0 { self.free_port() } else { at.port() };
         if self.bound.contains_key(&(host, port)) {
             return Err(libc::EADDRINUSE);
@@ -286,6 +309,17 @@ impl Net {
         Ok(at)
     }
 
+    /// Removes a path that a worker has bound. Returns whether it has.
+    pub(crate) fn remove_path(&mut self, host: HostId, worker: WorkerId, path: &Path) -> bool {
+        let place = (host, path.to_owned());
+        if self.paths.get(&place) != Some(&worker) {
+            return false;
+        }
+        self.paths.remove(&place);
+        self.listening.remove(&(host, Endpoint::Unix(place.1)));
+        true
+    }
+
     fn free_port(&mut self) -> u16 {
         self.last_port = if self.last_port < 20_000 { 20_000 } else { self.last_port + 1 };
         self.last_port
@@ -293,9 +327,24 @@ impl Net {
 
     pub(crate) fn peer_address(&self, id: SocketId) -> Result<SocketAddr, i32> {
         match self.sockets.get(&id) {
+            Some(Socket::Stream(stream)) if stream.is_over() => Err(libc::ENOTCONN),
             Some(Socket::Stream(Stream { remote: Some(remote), .. })) => Ok(*remote),
             Some(Socket::Stream(Stream { state: State::Connected, .. })) => Err(libc::EAFNOSUPPORT),
-            _ => Err(libc::ENOTCONN),
+            Some(_) => Err(libc::ENOTCONN),
+            None => Err(libc::ENOTSOCK),
+        }
+    }
+
+    /// What is said of an operation that this socket is not made for: one over IP, a Unix socket, or one
+    /// for datagrams. What is no socket is a file.
+    fn misused(&self, id: SocketId, [ip, unix, datagrams]: [i32; 3]) -> i32 {
+        match self.sockets.get(&id) {
+            Some(Socket::Stream(Stream { family: Family::Ip, .. })) => ip,
+            Some(Socket::Stream(_)) => unix,
+            Some(Socket::Listening(Listening { at: Endpoint::Unix(_), .. })) => unix,
+            Some(Socket::Listening(_)) => ip,
+            Some(Socket::Datagrams(_)) => datagrams,
+            None => libc::ENOTSOCK,
         }
     }
 
@@ -315,14 +364,38 @@ impl Net {
         to: &Endpoint,
         operation: Operation,
     ) -> Tried<()> {
-        let Some(stream) = self.stream_mut(id) else { return Some(Err(libc::EBADF)) };
+        let family = match checked_family(to) {
+            Ok(family) => family,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let misused = self.misused(id, [libc::EISCONN, libc::EINVAL, libc::EOPNOTSUPP]);
+        let Some(stream) = self.stream_mut(id) else { return Some(Err(misused)) };
         let from = stream.host;
+        let mine = stream.connecting == Some(operation);
         match stream.state {
-            State::Connected => return Some(Ok(())),
-            State::Failed(errno) => return Some(Err(errno)),
-            State::Connecting => stream.waiting.push(operation),
-            State::Fresh => {
+            State::Connected if mine => {
+                stream.connecting = None;
+                return Some(Ok(()));
+            }
+            State::Connected => return Some(Err(libc::EISCONN)),
+            State::Failed(errno) if mine => {
+                // It may be tried again.
+                stream.state = State::Fresh;
+                stream.connecting = None;
+                return Some(Err(errno));
+            }
+            State::Connecting => {
+                stream.connecting = Some(operation);
+                stream.waiting.push(operation);
+            }
+            State::Fresh | State::Failed(_) => {
+                match (stream.family, family) {
+                    (Family::Ip, Family::Unix) => return Some(Err(libc::EAFNOSUPPORT)),
+                    (Family::Unix, Family::Ip) => return Some(Err(libc::EINVAL)),
+                    _ => {}
+                }
                 stream.state = State::Connecting;
+                stream.connecting = Some(operation);
                 stream.waiting.push(operation);
                 let to_host = match to {
                     Endpoint::Tcp(at) | Endpoint::Udp(at) => host_of(at.ip(), from),
@@ -343,8 +416,9 @@ impl Net {
         id: SocketId,
         operation: Operation,
     ) -> Tried<SocketId> {
+        let misused = self.misused(id, [libc::EINVAL, libc::EINVAL, libc::EOPNOTSUPP]);
         let Some(Socket::Listening(listening)) = self.sockets.get_mut(&id) else {
-            return Some(Err(libc::EBADF));
+            return Some(Err(misused));
         };
         if listening.backlog.is_empty() {
             listening.waiting.push(operation);
@@ -364,15 +438,14 @@ impl Net {
         room: usize,
         operation: Operation,
     ) -> Tried<Vec<u8>> {
-        let Some(stream) = self.stream_mut(id) else { return Some(Err(libc::EBADF)) };
-        if !matches!(stream.state, State::Connected) {
-            return Some(Err(libc::ENOTCONN));
-        }
+        let misused = self.misused(id, [libc::ENOTCONN, libc::EINVAL, libc::EOPNOTSUPP]);
+        let stream = self.stream_mut(id).filter(|stream| matches!(stream.state, State::Connected));
+        let Some(stream) = stream else { return Some(Err(misused)) };
         if stream.arrived.is_empty() {
-            if stream.reset {
+            if stream.reset && !std::mem::replace(&mut stream.told, true) {
                 return Some(Err(libc::ECONNRESET));
             }
-            if stream.at_end {
+            if stream.at_end || stream.reset {
                 return Some(Ok(Vec::new()));
             }
             stream.waiting.push(operation);
@@ -401,15 +474,25 @@ impl Net {
         bytes: &[u8],
         operation: Operation,
     ) -> Tried<usize> {
-        let Some(stream) = self.stream_mut(id) else { return Some(Err(libc::EBADF)) };
+        let misused = self.misused(id, [libc::EPIPE, libc::ENOTCONN, libc::EDESTADDRREQ]);
+        let Some(stream) = self.stream_mut(id) else { return Some(Err(misused)) };
         if stream.reset {
+            stream.told = true;
             return Some(Err(libc::ECONNRESET));
         }
         let State::Connected = stream.state else { return Some(Err(libc::ENOTCONN)) };
+        let family = stream.family;
         let (Some(pipe), false) = (stream.outgoing, stream.shut) else {
             return Some(Err(libc::EPIPE));
         };
         let Some(pipe) = self.pipes.get_mut(&pipe) else { return Some(Err(libc::EPIPE)) };
+        // Within a host nothing is under way: who is gone is known to be.
+        if family == Family::Unix && !self.sockets.contains_key(&pipe.to) {
+            return Some(Err(libc::EPIPE));
+        }
+        if bytes.is_empty() {
+            return Some(Ok(0));
+        }
         let room = scope.faults().window.saturating_sub(pipe.filled);
         if room == 0 {
             scope.mark("window was full");
@@ -428,8 +511,19 @@ impl Net {
     }
 
     pub(crate) fn shutdown(&mut self, scope: &mut Scope<'_>, id: SocketId) -> Result<(), i32> {
-        let Some(stream) = self.stream_mut(id) else { return Err(libc::EBADF) };
-        let State::Connected = stream.state else { return Err(libc::ENOTCONN) };
+        if let Some(Socket::Listening(_)) = self.sockets.get(&id) {
+            return Ok(());
+        }
+        let misused = self.misused(id, [libc::ENOTCONN; 3]);
+        let Some(stream) = self.stream_mut(id) else { return Err(misused) };
+        if stream.is_over() {
+            return Err(libc::ENOTCONN);
+        }
+        match (&stream.state, stream.family) {
+            (State::Connected, _) => {}
+            (_, Family::Ip) => return Err(libc::ENOTCONN),
+            (_, Family::Unix) => return Ok(()),
+        }
         if !std::mem::replace(&mut stream.shut, true) {
             let pipe = stream.outgoing;
             self.push(scope, pipe, Segment::End);
@@ -444,15 +538,25 @@ impl Net {
         to: SocketAddr,
         bytes: Vec<u8>,
     ) -> Result<usize, i32> {
+        let misused = self.misused(id, [libc::EOPNOTSUPP, libc::EISCONN, 0]);
         let Some(Socket::Datagrams(socket)) = self.sockets.get(&id) else {
-            return Err(libc::EBADF);
+            return Err(misused);
         };
-        if bytes.len() > 65_507 {
+        if to.port() == 0 {
+            return Err(libc::EINVAL);
+        }
+        // Over IPv4 its own header counts as well.
+        if bytes.len() > if to.is_ipv4() { 65_507 } else { 65_527 } {
             return Err(libc::EMSGSIZE);
         }
         let (len, from) = (bytes.len(), socket.host);
-        let sender = SocketAddr::new(address_of(from), socket.at.port());
         let to_host = host_of(to.ip(), from);
+        let here = match socket.at.ip() {
+            _ if to_host != from => address_of(from),
+            ip if ip.is_unspecified() => specific(to.ip()),
+            ip => ip,
+        };
+        let sender = SocketAddr::new(here, socket.at.port());
         if !self.passes(from, to_host) || scope.chance(|faults| faults.loss, "datagram was lost") {
             return Ok(len);
         }
@@ -461,6 +565,10 @@ impl Net {
             let mut delay = scope.delay(from, to_host);
             if scope.chance(|faults| faults.reorder, "datagram was overtaken") {
                 delay *= 10;
+            } else {
+                let last = self.last_datagram.entry((from, to_host)).or_default();
+                *last = (*last + 1).max(scope.now() + delay);
+                delay = *last - scope.now();
             }
             let event = NetEvent::Datagram {
                 to: to_host,
@@ -478,8 +586,9 @@ impl Net {
         id: SocketId,
         operation: Operation,
     ) -> Tried<(SocketAddr, Vec<u8>)> {
+        let misused = self.misused(id, [libc::ENOTCONN, libc::EINVAL, 0]);
         let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(&id) else {
-            return Some(Err(libc::EBADF));
+            return Some(Err(misused));
         };
         match socket.arrived.pop_front() {
             Some((from, bytes)) => {
@@ -499,10 +608,15 @@ impl Net {
         match self.sockets.remove(&id) {
             Some(Socket::Stream(stream)) => {
                 // Unread bytes: the other side is told so, and what is under way to it may be lost.
-                let unread = !stream.arrived.is_empty();
+                let mut unread = !stream.arrived.is_empty();
+                if stream.family == Family::Unix {
+                    unread |= self.has_bytes(stream.incoming);
+                }
                 if unread {
                     scope.mark("closed with bytes unread");
-                    self.cut_short(scope, stream.outgoing);
+                    if stream.family == Family::Ip {
+                        self.cut_short(scope, stream.outgoing);
+                    }
                     self.push(scope, stream.outgoing, Segment::Reset);
                 } else if !stream.shut && !stream.reset {
                     self.push(scope, stream.outgoing, Segment::End);
@@ -519,6 +633,13 @@ impl Net {
             }
             Some(Socket::Datagrams(_)) | None => {}
         }
+    }
+
+    /// Whether bytes are under way.
+    fn has_bytes(&self, pipe: Option<PipeId>) -> bool {
+        let pipe = pipe.and_then(|pipe| self.pipes.get(&pipe));
+        let is_bytes = |(_, segment): &(u64, Segment)| matches!(segment, Segment::Bytes(_));
+        pipe.is_some_and(|pipe| pipe.under_way.iter().any(is_bytes))
     }
 
     /// Loses the last segments that are under way, or none.
@@ -547,7 +668,11 @@ impl Net {
     fn unbind(&mut self, id: SocketId) {
         match self.sockets.get(&id) {
             Some(Socket::Listening(listening)) => {
-                self.listening.remove(&(listening.host, key(&listening.at)));
+                // A path may be another listener's by now.
+                let place = (listening.host, key(&listening.at));
+                if self.listening.get(&place) == Some(&id) {
+                    self.listening.remove(&place);
+                }
             }
             Some(Socket::Datagrams(datagrams)) => {
                 self.bound.remove(&(datagrams.host, datagrams.at.port()));
@@ -583,7 +708,7 @@ impl Net {
             NetEvent::Answer { client, answer } => self.answer(scope, client, answer),
             NetEvent::Reset(socket) => {
                 if let Some(stream) = self.stream_mut(socket) {
-                    stream.reset = true;
+                    stream.reset();
                     scope.ready(&mut stream.waiting);
                 }
             }
@@ -615,7 +740,7 @@ impl Net {
             let (receiver, sender) = (pipe.to, pipe.from);
             let Some(Socket::Stream(stream)) = self.sockets.get_mut(&receiver) else {
                 // Nobody is there any more.
-                if segment != Segment::Reset {
+                if segment != Segment::Reset && !self.is_unix(sender) {
                     scope.mark("segment met no socket");
                     let delay = scope.delay(to, from);
                     scope.schedule(delay, Event::Net(NetEvent::Reset(sender)));
@@ -626,10 +751,15 @@ impl Net {
             match segment {
                 Segment::Bytes(bytes) => stream.arrived.extend(bytes),
                 Segment::End => stream.at_end = true,
-                Segment::Reset => stream.reset = true,
+                Segment::Reset => stream.reset(),
             }
             scope.ready(&mut stream.waiting);
         }
+    }
+
+    fn is_unix(&self, id: SocketId) -> bool {
+        let socket = self.sockets.get(&id);
+        matches!(socket, Some(Socket::Stream(Stream { family: Family::Unix, .. })))
     }
 
     fn knock(
@@ -646,7 +776,7 @@ impl Net {
         }
         let listener = self.listening.get(&(to, key(&at))).copied();
         let full = listener.is_some_and(|listener| match self.sockets.get(&listener) {
-            Some(Socket::Listening(listening)) => listening.backlog.len() >= listening.room,
+            Some(Socket::Listening(listening)) => listening.backlog.len() > listening.room,
             _ => false,
         });
         if !self.passes(from, to) || full {
@@ -661,11 +791,23 @@ impl Net {
         let unlucky = scope.chance(|faults| faults.connect_error, "connection was refused");
         let answer = match listener.filter(|_| !unlucky) {
             Some(listener) => Ok(self.meet(scope, client, (from, to), listener, &at)),
-            None => Err(libc::ECONNREFUSED),
+            None => Err(self.no_listener(to, &at)),
         };
         // The way back may be cut: then the client waits until it is not, or gives up.
         let delay = scope.delay(to, from);
         scope.schedule(delay, Event::Net(NetEvent::Answer { client, answer }));
+    }
+
+    /// Why nobody can be connected to.
+    fn no_listener(&self, host: HostId, at: &Endpoint) -> i32 {
+        match at {
+            Endpoint::Unix(path)
+                if !is_abstract(path) && !self.paths.contains_key(&(host, path.clone())) =>
+            {
+                libc::ENOENT
+            }
+            _ => libc::ECONNREFUSED,
+        }
     }
 
     /// Makes the server's side of a connection, and both pipes.
@@ -681,20 +823,29 @@ impl Net {
         let there = self.pipe(client, server, (from, to));
         let back = self.pipe(server, client, (to, from));
         let port = self.free_port();
+        let (family, remotes) = match at {
+            Endpoint::Tcp(at) | Endpoint::Udp(at) => {
+                let ip = specific(at.ip());
+                let from = if ip.is_loopback() { ip } else { address_of(from) };
+                let remotes = (SocketAddr::new(from, port), SocketAddr::new(ip, at.port()));
+                (Family::Ip, Some(remotes))
+            }
+            Endpoint::Unix(_) => (Family::Unix, None),
+        };
         let stream = Stream {
             state: State::Connected,
-            remote: matches!(at, Endpoint::Tcp(_)).then(|| SocketAddr::new(address_of(from), port)),
+            remote: remotes.map(|(client, _)| client),
             outgoing: Some(back),
             incoming: Some(there),
-            ..Stream::new(to)
+            ..Stream::new(to, family)
         };
         self.sockets.insert(server, Socket::Stream(stream));
         if let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) {
             listening.backlog.push_back(server);
             scope.ready(&mut listening.waiting);
         }
-        if let (Some(stream), Endpoint::Tcp(at)) = (self.stream_mut(client), at) {
-            stream.remote = Some(SocketAddr::new(address_of(to), at.port()));
+        if let Some(stream) = self.stream_mut(client) {
+            stream.remote = remotes.map(|(_, server)| server);
         }
         Met { server, there, back }
     }

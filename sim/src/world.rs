@@ -7,6 +7,7 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    path::Path,
     sync::mpsc::{Receiver, Sender, channel},
     task::Waker,
     time::Duration,
@@ -14,15 +15,18 @@ use std::{
 
 use annulus::{
     host::NextTurn,
-    transport::driver::{
-        Cause, Descriptor, Detached, DriverCounters, Fill, Mono, Operation as Request,
-        OperationError, OperationKey, OperationName, Output, Simulated,
+    transport::{
+        driver::{
+            Cause, Data, Descriptor, Detached, DriverCounters, Fill, MAX_PIECES, Mono,
+            Operation as Request, OperationError, OperationKey, OperationName, Output, Simulated,
+        },
+        endpoint::Endpoint,
     },
 };
 use slab::Slab;
 
 use crate::{
-    disk::{Disk, FileId},
+    disk::{Disk, Opened},
     faults::Faults,
     marks::Marks,
     net::{HostId, Net, NetEvent, SocketId},
@@ -243,7 +247,7 @@ pub(crate) struct World {
     entropy: Random,
     hosts: Vec<Host>,
     workers: Vec<WorkerState>,
-    files: std::collections::BTreeMap<u64, (HostId, FileId)>,
+    files: std::collections::BTreeMap<u64, Opened>,
     closed: Receiver<u64>,
     closer: Sender<u64>,
     rung: Receiver<WorkerId>,
@@ -529,8 +533,12 @@ impl World {
 
     pub(crate) fn ring_sibling(&mut self, worker: WorkerId, number: usize) {
         let state = &mut self.workers[worker];
-        let sibling = state.siblings.start + number;
-        if state.alive && state.siblings.contains(&sibling) {
+        let sibling = state.siblings.clone().nth(number).filter(|sibling| *sibling != worker);
+        let Some(sibling) = sibling else {
+            state.counters.doorbells_failed += 1;
+            return;
+        };
+        if state.alive {
             state.counters.doorbells_rung += 1;
             self.ring(sibling);
         }
@@ -541,7 +549,8 @@ impl World {
     }
 
     pub(crate) fn in_flight(&self, worker: WorkerId) -> usize {
-        self.workers[worker].slots.len()
+        // What has ended and is not yet polled is not in flight.
+        self.workers[worker].slots.iter().filter(|(_, slot)| slot.request.is_some()).count()
     }
 
     pub(crate) fn take_woken(&mut self, worker: WorkerId, woken: &mut Vec<Waker>) {
@@ -629,11 +638,25 @@ impl World {
         waker
     }
 
-    /// Ends all operations of a worker.
+    /// Cancels all operations of a worker. Returns wakers that nobody will wake.
     pub(crate) fn quiesce(&mut self, worker: WorkerId) -> Vec<Waker> {
+        let slots = self.workers[worker].slots.iter();
+        let keys: Vec<OperationKey> = slots
+            .map(|(index, slot)| (index as u32, slot.generation))
+            .map(|(index, generation)| OperationKey { index, generation })
+            .collect();
+        for key in keys {
+            self.end(Operation { worker, key }, Err(Cause::Canceled));
+        }
         let state = &mut self.workers[worker];
-        state.woken.extend(state.slots.drain().filter_map(|slot| slot.waker));
-        std::mem::take(&mut state.woken)
+        if state.alive { Vec::new() } else { std::mem::take(&mut state.woken) }
+    }
+
+    /// A worker's driver is gone. Returns what is left of it, to be dropped.
+    pub(crate) fn end_worker(&mut self, worker: WorkerId) -> impl Sized + use<> {
+        let state = &mut self.workers[worker];
+        state.alive = false;
+        (std::mem::take(&mut state.slots), std::mem::take(&mut state.woken))
     }
 
     fn finish(&mut self, operation: Operation, result: Result<Output, OperationError>) {
@@ -740,18 +763,20 @@ impl World {
     ) -> Option<Result<Output, Cause>> {
         let mut scope = Scope { common: &mut self.common, random: &mut self.net_random };
         let net = &mut self.net;
+        let name = request.name();
+        let failed = |errno| cause(name, errno);
         match request {
             Request::Accept { listener } => {
                 let accepted = net.accept(&mut scope, number_of(listener)?, operation)?;
                 let closer = self.closer.clone();
-                Some(accepted.map_err(Cause::Os).map(|socket| {
+                Some(accepted.map_err(failed).map(|socket| {
                     let detached = Detached::Simulated(Simulated::new(socket, closer));
                     Output::Accepted(Descriptor::new(detached))
                 }))
             }
             Request::Connect { socket, to } => {
                 let connected = net.connect(&mut scope, number_of(socket)?, to, operation)?;
-                Some(connected.map(|()| Output::Connected).map_err(Cause::Os))
+                Some(connected.map(|()| Output::Connected).map_err(failed))
             }
             Request::Receive { socket, into } => {
                 let room = into.room();
@@ -765,28 +790,44 @@ impl World {
                         debug_assert!(filled, "no more was received than there is room for");
                         Some(Ok(Output::Received { into, bytes: bytes.len() }))
                     }
-                    Err(libc::ECONNRESET) => Some(Err(Cause::Closed)),
-                    Err(errno) => Some(Err(Cause::Os(errno))),
+                    Err(errno) => Some(Err(failed(errno))),
                 }
             }
             Request::Send { socket, data } => {
                 let socket = number_of(socket)?;
                 let whole = data.len();
-                while *sent < whole {
-                    let piece: Vec<u8> = data.pieces(*sent).next().unwrap_or_default().to_vec();
-                    match net.send(&mut scope, socket, &piece, operation)? {
+                loop {
+                    // To send nothing fails as well where nothing can be sent.
+                    let piece = data.pieces(*sent).next().unwrap_or_default();
+                    match net.send(&mut scope, socket, piece, operation)? {
                         Ok(taken) => *sent += taken,
-                        Err(libc::ECONNRESET | libc::EPIPE) => return Some(Err(Cause::Closed)),
-                        Err(errno) => return Some(Err(Cause::Os(errno))),
+                        Err(errno) => return Some(Err(failed(errno))),
+                    }
+                    if *sent == whole {
+                        return Some(Ok(Output::Sent { bytes: whole }));
                     }
                 }
-                Some(Ok(Output::Sent { bytes: whole }))
             }
             Request::Shutdown { socket } => {
                 let shut = net.shutdown(&mut scope, number_of(socket)?);
-                Some(shut.map(|()| Output::ShutDown).map_err(Cause::Os))
+                Some(shut.map(|()| Output::ShutDown).map_err(failed))
             }
+            _ => self.perform_with_datagrams(operation, request),
+        }
+    }
+
+    fn perform_with_datagrams(
+        &mut self,
+        operation: Operation,
+        request: &mut Request,
+    ) -> Option<Result<Output, Cause>> {
+        let mut scope = Scope { common: &mut self.common, random: &mut self.net_random };
+        let net = &mut self.net;
+        match request {
             Request::SendTo { socket, to, data } => {
+                if matches!(data, Data::Leases(leases) if leases.len() > MAX_PIECES) {
+                    return Some(Err(Cause::Os(libc::EMSGSIZE)));
+                }
                 let bytes: Vec<u8> = data.pieces(0).flatten().copied().collect();
                 let sent = net.send_to(&mut scope, number_of(socket)?, *to, bytes);
                 Some(sent.map(|bytes| Output::Sent { bytes }).map_err(Cause::Os))
@@ -819,13 +860,12 @@ impl World {
         let files = &mut self.files;
         let find = |descriptor: &Descriptor| {
             let number = number_of(descriptor);
-            let file = number.and_then(|number| files.get(&number));
-            file.map(|(_, file)| *file).ok_or(libc::EBADF)
+            number.and_then(|number| files.get(&number)).copied().ok_or(libc::EBADF)
         };
         let done = match request {
             Request::Open { path, flags, .. } => disk.open(path.as_bytes(), *flags).map(|file| {
                 let number = scope.next_descriptor();
-                files.insert(number, (host, file));
+                files.insert(number, file);
                 let detached = Detached::Simulated(Simulated::new(number, self.closer.clone()));
                 Output::Opened(Descriptor::new(detached))
             }),
@@ -834,6 +874,7 @@ impl World {
                 if room == 0 && *len > 0 {
                     return Err(Cause::Os(libc::ENOBUFS));
                 }
+                check_offset(*offset)?;
                 let read = find(file).and_then(|file| disk.read(&mut scope, file, *offset, room));
                 read.map(|bytes| {
                     let mut into = std::mem::replace(into, Fill::Bytes(Vec::new()));
@@ -842,18 +883,21 @@ impl World {
                 })
             }
             Request::Write { file, data, offset } => {
+                check_offset(*offset)?;
                 let written =
                     find(file).and_then(|file| disk.write(&mut scope, file, *offset, data));
                 written.map(|bytes| {
-                    let nothing = annulus::transport::driver::Data::Bytes(Vec::new());
+                    let nothing = Data::Bytes(Vec::new());
                     Output::Written { bytes, data: std::mem::replace(data, nothing) }
                 })
             }
             Request::Sync { file, .. } => {
-                find(file).and_then(|file| disk.sync(&mut scope, file)).map(|()| Output::Synced)
+                // What is no file is a socket.
+                let file = find(file).map_err(|_| libc::EINVAL);
+                file.and_then(|file| disk.sync(&mut scope, file)).map(|()| Output::Synced)
             }
             Request::Length { file } => {
-                find(file).and_then(|file| disk.length(file)).map(Output::Length)
+                find(file).map_or(Ok(0), |file| disk.length(file)).map(Output::Length)
             }
             _ => Err(libc::EINVAL),
         };
@@ -869,22 +913,35 @@ impl World {
         (number, Descriptor::new(detached))
     }
 
-    pub(crate) fn stream_socket(&mut self, worker: WorkerId) -> Descriptor {
+    pub(crate) fn stream_socket(
+        &mut self,
+        worker: WorkerId,
+        to: &Endpoint,
+    ) -> Result<Descriptor, i32> {
         let (id, descriptor) = self.descriptor();
-        self.net.stream(id, self.workers[worker].host);
-        descriptor
+        self.net.stream(id, self.workers[worker].host, to)?;
+        Ok(descriptor)
     }
 
     pub(crate) fn listen(
         &mut self,
         worker: WorkerId,
-        at: &annulus::transport::endpoint::Endpoint,
+        at: &Endpoint,
         backlog: u32,
-    ) -> Result<(Descriptor, annulus::transport::endpoint::Endpoint), i32> {
+    ) -> Result<(Descriptor, Endpoint), i32> {
         self.hear();
         let (id, descriptor) = self.descriptor();
-        let at = self.net.listen(id, self.workers[worker].host, at, backlog)?;
+        let host = self.workers[worker].host;
+        let workers = &self.workers;
+        let lives = |worker: WorkerId| workers[worker].alive;
+        let at = self.net.listen(id, (host, worker), at, backlog, lives)?;
         Ok((descriptor, at))
+    }
+
+    /// Removes the path of a Unix socket that this worker has bound. Returns whether it has.
+    pub(crate) fn remove_socket(&mut self, worker: WorkerId, path: &Path) -> bool {
+        let host = self.workers[worker].host;
+        self.net.remove_path(host, worker, path)
     }
 
     pub(crate) fn datagram_socket(
@@ -908,6 +965,21 @@ impl World {
         let (sockets, pipes) = self.net.held();
         (sockets, pipes, self.files.len())
     }
+}
+
+/// What an error number means for an operation: as on io_uring.
+fn cause(name: OperationName, errno: i32) -> Cause {
+    use OperationName::{Receive, Send, Shutdown};
+    match errno {
+        libc::EPIPE | libc::ECONNRESET | libc::ECONNABORTED => Cause::Closed,
+        libc::ENOTCONN if matches!(name, Receive | Send | Shutdown) => Cause::Closed,
+        errno => Cause::Os(errno),
+    }
+}
+
+/// Offsets from 2^63 on mean something else.
+fn check_offset(offset: u64) -> Result<(), Cause> {
+    if offset > i64::MAX as u64 { Err(Cause::Os(libc::EINVAL)) } else { Ok(()) }
 }
 
 fn number_of(descriptor: &Descriptor) -> Option<u64> {
