@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_clustered-echo");
+
 /// How long a test waits for what must come. No test ends in it unless something is wrong.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -25,14 +27,21 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The program with some arguments.
 pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_clustered-echo"));
+    let mut command = Command::new(PROGRAM);
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
 /// Lines that a process has printed.
 #[derive(Clone, Debug, Default)]
-pub struct Lines(Arc<Mutex<Vec<String>>>);
+pub struct Lines(Arc<Mutex<Printed>>);
+
+#[derive(Debug, Default)]
+struct Printed {
+    lines: Vec<String>,
+    /// There will be no more.
+    ended: bool,
+}
 
 impl Lines {
     fn of(output: impl Read + Send + 'static) -> Self {
@@ -40,14 +49,22 @@ impl Lines {
         let noted = lines.clone();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                noted.0.lock().unwrap().push(line);
+                noted.0.lock().unwrap().lines.push(line);
             }
+            noted.0.lock().unwrap().ended = true;
         });
         lines
     }
 
     pub fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().unwrap().lines.clone()
+    }
+
+    /// Waits until nobody can print any more, and returns everything.
+    #[track_caller]
+    pub fn whole(&self) -> Vec<String> {
+        eventually("the end of what is printed", || self.0.lock().unwrap().ended);
+        self.all()
     }
 
     /// Waits for a line with all of these texts.
@@ -91,15 +108,25 @@ impl Run {
         signal_to(signal, &format!("-{}", self.id()));
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for the end. Returns how it ended, and how long that took.
     #[track_caller]
     pub fn wait(&mut self) -> (ExitStatus, Duration) {
+        self.wait_within(PATIENCE)
+    }
+
+    #[track_caller]
+    pub fn wait_within(&mut self, patience: Duration) -> (ExitStatus, Duration) {
         let begin = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.ended() {
                 return (status, begin.elapsed());
             }
-            assert!(begin.elapsed() < PATIENCE, "it does not end: {:?}", self.log.all());
+            assert!(begin.elapsed() < patience, "it does not end: {:?}", self.log.all());
             thread::sleep(Duration::from_millis(2));
         }
     }
