@@ -171,7 +171,7 @@ impl Link {
             {
                 pieces.push(piece);
             }
-            if planted(Bug::DropPiece) && pieces.len() > 2 {
+            if planted(Bug::DropPiece) && pieces.len() > 1 {
                 pieces.pop();
             }
             Poll::Ready(Some(pieces))

@@ -10,7 +10,7 @@ pub enum Bug {
     RelayTwice,
     /// A worker that sleeps is not woken for what another one sends it.
     ForgetDoorbell,
-    /// The last piece of a large batch of frames is not sent.
+    /// The last piece of a batch that fills more than one chunk is not sent.
     DropPiece,
     /// Asks to a lost node are left to time out.
     LeaveAsks,

@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Drive) -> Result<ExitCode, Failure> {
         }
     }
     let summary = Summary::new("link", &pairs, elapsed_s);
-    summary.print(traffic.json);
+    summary.print(traffic.json)?;
     node::end(node)?;
     Ok(if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,7 +1,7 @@
 //! A whole run on this machine: starts the nodes, watches them, and adds up.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Write, stdout},
     path::Path,
     process::{Child, ChildStdin, Command, ExitCode, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Failure> {
         let why = pair.first_loss.as_deref().unwrap_or_default();
         eprintln!("clustered-echo: {} -> {}: first loss: {why}", pair.from, pair.to);
     }
-    summary.print(options.traffic.json);
+    summary.print(options.traffic.json)?;
     Ok(if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -171,7 +171,7 @@ impl Cluster {
             if drawn.elapsed() >= DRAW_EVERY {
                 table.draw(&self.pairs(), drawn.elapsed().as_secs_f64());
                 if options.traffic.json {
-                    self.print_progress();
+                    self.print_progress()?;
                 }
                 drawn = Instant::now();
             }
@@ -200,7 +200,8 @@ impl Cluster {
         self.members.iter().flat_map(|member| member.pairs.iter().cloned()).collect()
     }
 
-    fn print_progress(&self) {
+    fn print_progress(&self) -> Result<(), Failure> {
+        let mut out = stdout().lock();
         for pair in self.pairs() {
             let times = pair.histogram();
             let line = serde_json::json!({
@@ -209,8 +210,9 @@ impl Cluster {
                 "lost": pair.lost, "p50_us": times.value_at_quantile(0.5),
                 "p99_us": times.value_at_quantile(0.99),
             });
-            println!("{line}");
+            writeln!(out, "{line}")?;
         }
+        Ok(())
     }
 
     fn command_all(&mut self, command: &str) -> Result<(), Failure> {

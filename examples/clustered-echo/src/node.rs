@@ -1,6 +1,12 @@
 //! One node, as on a host of its own.
 
-use std::{fs, path::Path, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    io::{Write, stdout},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use annulus::{Node, NodeBuilder, Pinning};
 
@@ -89,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let node = describe(&options.name, &options.membership)?.start()?;
     serve(&node, options.journal.as_deref())?;
     for endpoint in node.endpoints() {
-        println!("listening on {endpoint}");
+        writeln!(stdout(), "listening on {endpoint}")?;
     }
     interrupted.recv()?;
     end(node)?;

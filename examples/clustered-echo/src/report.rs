@@ -1,7 +1,11 @@
 //! What a node has measured, as it is passed on and shown.
 
+use std::io::{Write, stdout};
+
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+
+use crate::Failure;
 
 /// The echo traffic from one node to another, since it started.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -109,12 +113,14 @@ impl Summary {
             && (self.lost == 0 || self.transport == "udp")
     }
 
-    pub(crate) fn print(&self, json: bool) {
+    pub(crate) fn print(&self, json: bool) -> Result<(), Failure> {
+        let mut out = stdout().lock();
         if json {
-            println!("{}", serde_json::to_string(self).expect("plain numbers and texts"));
-            return;
+            writeln!(out, "{}", serde_json::to_string(self)?)?;
+            return Ok(());
         }
-        println!(
+        writeln!(
+            out,
             "{} replies verified, {} mismatches, {} lost in {:.1} s over {}: {:.0} messages/s, \
              {:.1} MB/s each way, p50 {} µs, p99 {} µs, p99.9 {} µs",
             self.replies_verified,
@@ -127,9 +133,10 @@ impl Summary {
             self.p50_us,
             self.p99_us,
             self.p999_us,
-        );
+        )?;
         if let Some(records) = self.journal_records {
-            println!("{records} messages found in the journals, each just as it was asked");
+            writeln!(out, "{records} messages found in the journals, each just as it was asked")?;
         }
+        Ok(())
     }
 }

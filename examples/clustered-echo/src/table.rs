@@ -38,9 +38,7 @@ impl Table {
             text.push_str(&row(pair, rate(now.0, before.0), rate(now.1, before.1)));
         }
         self.lines = pairs.len() + 1;
-        print!("{text}");
-        // A terminal that cannot be written to shows nothing; the run goes on.
-        let _ = stdout().flush();
+        show(&text);
     }
 
     /// Shows the rates of the whole run.
@@ -53,12 +51,19 @@ impl Table {
             self.draw(pairs, elapsed_s);
             return;
         }
-        print!("{}", header());
+        let mut text = header();
         for pair in pairs {
             let (messages, bytes) = (pair.verified as f64, pair.bytes as f64);
-            print!("{}", row(pair, messages / elapsed_s, bytes / elapsed_s));
+            text.push_str(&row(pair, messages / elapsed_s, bytes / elapsed_s));
         }
+        show(&text);
     }
+}
+
+/// A terminal that cannot be written to shows nothing; the run goes on, and its sum says what happened.
+fn show(text: &str) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn header() -> String {

@@ -177,7 +177,6 @@ fn r73_a_journal_that_cannot_be_kept_is_named() {
 
 /// Nobody waits for a node that can never get in.
 #[test]
-#[ignore = "not so yet: the node that dials tells nobody that it was refused"]
 fn r73_a_node_whose_name_is_taken_says_so() {
     let (_a, at) = node("a", &[]);
     let run = start(&["node", "--name", "a", "--join", &at]);
@@ -185,7 +184,6 @@ fn r73_a_node_whose_name_is_taken_says_so() {
 }
 
 #[test]
-#[ignore = "not so yet: the program panics when it cannot print"]
 fn r73_an_output_that_is_full_is_named() {
     for arguments in [
         &["node", "--name", "a", "--listen", "tcp://127.0.0.1:0"][..],
