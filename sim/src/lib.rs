@@ -56,6 +56,7 @@
 mod address;
 #[doc(hidden)]
 pub mod bare;
+mod checks;
 mod disk;
 mod driver;
 mod faults;
@@ -70,6 +71,7 @@ mod world;
 pub use annulus_macros::sim_test;
 
 pub use crate::{
+    checks::{Checks, Sums},
     faults::{DiskFaults, Faults},
     marks::Marks,
     random::Random,

@@ -1,9 +1,7 @@
 //! The actors of the workload. Each looks after some promises.
 
 use annulus::{MailboxLimits, SpawnError, StopMode, TimerHandle, now, prelude::*, spawn};
-use annulus_sim::Random;
-
-use crate::ledger::Ledger;
+use annulus_sim::{Checks, Random};
 
 /// Text to be sent back as it is.
 #[message(reply = Say)]
@@ -38,7 +36,7 @@ pub(crate) fn shop(worker: usize) -> Name<Shop> {
 /// Serves others: sends back what is said (P8), and looks at the order of what comes (P1, P3).
 pub(crate) struct Shopkeeper {
     pub(crate) id: u64,
-    pub(crate) ledger: Ledger,
+    pub(crate) checks: Checks,
     /// Every so many answers takes its time.
     pub(crate) slow_every: u64,
 }
@@ -61,15 +59,15 @@ impl Handler<Count> for Shopkeeper {
     async fn handle(&mut self, count: Msg<Count>, _: &mut Context<Self>) {
         let right = count.filling.iter().all(|byte| *byte == count.number.to_native() as u8);
         if !right {
-            self.ledger.violation("P3", format!("message {} was changed", count.number));
+            self.checks.violation("P3", format!("message {} was changed", count.number));
         }
-        self.ledger.arrived(count.sender.to_native(), self.id, count.number.to_native());
+        self.checks.arrived(count.sender.to_native(), self.id, count.number.to_native());
     }
 }
 
 impl Handler<Note> for Shopkeeper {
     async fn handle(&mut self, note: Msg<Note>, _: &mut Context<Self>) {
-        self.ledger.noted(note.sender.to_native(), self.id, note.number.to_native());
+        self.checks.noted(note.sender.to_native(), self.id, note.number.to_native());
     }
 }
 
@@ -85,14 +83,14 @@ pub(crate) struct Never {}
 
 /// Looks at timers: none is early, none fires after it was cancelled (P14).
 pub(crate) struct Clockmaker {
-    pub(crate) ledger: Ledger,
+    pub(crate) checks: Checks,
     pub(crate) random: Random,
     cancelled: Option<TimerHandle>,
 }
 
 impl Clockmaker {
-    pub(crate) fn new(ledger: Ledger, random: Random) -> Self {
-        Clockmaker { ledger, random, cancelled: None }
+    pub(crate) fn new(checks: Checks, random: Random) -> Self {
+        Clockmaker { checks, random, cancelled: None }
     }
 
     fn wind(&mut self, context: &mut Context<Self>) {
@@ -101,7 +99,7 @@ impl Clockmaker {
         let called_off = context.after(delay / 2, &Never {});
         let set = context.after(delay, &Tick { due });
         if set.is_err() || called_off.is_err() {
-            self.ledger.violation("P14", "a timer was refused".into());
+            self.checks.violation("P14", "a timer was refused".into());
         }
         self.cancelled = called_off.ok();
         if self.random.happens(0.5)
@@ -127,7 +125,7 @@ impl Handler<Tick> for Clockmaker {
     async fn handle(&mut self, tick: Msg<Tick>, context: &mut Context<Self>) {
         let (due, now) = (tick.due.to_native(), now().0);
         if now < due {
-            self.ledger.violation("P14", format!("a timer was {} ns early", due - now));
+            self.checks.violation("P14", format!("a timer was {} ns early", due - now));
         }
         self.wind(context);
     }
@@ -145,7 +143,7 @@ pub(crate) struct Late {
 
 /// Cancels timers when they are almost due, again and again (P14).
 pub(crate) struct Canceller {
-    ledger: Ledger,
+    checks: Checks,
     /// The timer that is wound up, and whether it has fired.
     number: u64,
     fired: bool,
@@ -153,8 +151,8 @@ pub(crate) struct Canceller {
 }
 
 impl Canceller {
-    pub(crate) fn new(ledger: Ledger) -> Self {
-        Canceller { ledger, number: 0, fired: false, cancelled: false }
+    pub(crate) fn new(checks: Checks) -> Self {
+        Canceller { checks, number: 0, fired: false, cancelled: false }
     }
 
     fn wind(&mut self, delay: Duration, context: &mut Context<Self>) -> Option<TimerHandle> {
@@ -166,7 +164,7 @@ impl Canceller {
     fn cancel(&mut self, handle: TimerHandle) {
         self.cancelled = handle.cancel();
         if self.cancelled == self.fired {
-            self.ledger.violation("P14", format!("cancelled and fired: both {}", self.fired));
+            self.checks.violation("P14", format!("cancelled and fired: both {}", self.fired));
         }
     }
 }
@@ -193,7 +191,7 @@ impl Actor for Canceller {
 impl Handler<Late> for Canceller {
     async fn handle(&mut self, late: Msg<Late>, _: &mut Context<Self>) {
         if self.cancelled || self.fired || late.number != self.number {
-            self.ledger.violation("P14", "a timer fired after it was cancelled, or twice".into());
+            self.checks.violation("P14", "a timer fired after it was cancelled, or twice".into());
         }
         self.fired = true;
     }
@@ -201,7 +199,7 @@ impl Handler<Late> for Canceller {
 
 /// Looks at exclusive sections: only one runs at a time, across suspensions too (P9).
 pub(crate) struct Hermit {
-    pub(crate) ledger: Ledger,
+    pub(crate) checks: Checks,
     pub(crate) alone: bool,
 }
 
@@ -219,7 +217,7 @@ impl Actor for Hermit {
             loop {
                 let peeked = hermit.with(|hermit: &mut Hermit, _| {
                     if !hermit.alone {
-                        hermit.ledger.violation("P9", "a section ran within a handler".into());
+                        hermit.checks.violation("P9", "a section ran within a handler".into());
                     }
                 });
                 if peeked.await.is_err() {
@@ -241,7 +239,7 @@ impl Actor for Hermit {
 impl Handler<Visit> for Hermit {
     async fn handle(&mut self, visit: Msg<Visit>, context: &mut Context<Self>) {
         if !std::mem::replace(&mut self.alone, false) {
-            self.ledger.violation("P9", "two handlers ran at the same time".into());
+            self.checks.violation("P9", "two handlers ran at the same time".into());
         }
         context.sleep(Duration::from_millis(visit.millis.to_native())).await;
         self.alone = true;
@@ -285,20 +283,20 @@ impl Handler<Handled> for Sluggard {
 }
 
 /// Floods a [`Sluggard`] of the same worker, and counts (P10, P13).
-pub(crate) async fn flood(ledger: Ledger) -> Result<(), SpawnError> {
+pub(crate) async fn flood(checks: Checks) -> Result<(), SpawnError> {
     for round in 0.. {
         let sluggard = spawn(Sluggard { handled: 0 })?;
         let taken = (0..50).filter(|_| sluggard.tell(Burden {}).is_ok()).count();
         // One is in the handler; the others wait.
         if taken > PLACES + 1 {
             let says = format!("a mailbox of {PLACES} took {taken} messages");
-            ledger.violation("P10", says);
+            checks.violation("P10", says);
         }
         sleep(Duration::from_millis(100)).await;
         match sluggard.ask(Handled { count: 0 }).await {
             Ok(handled) if handled.count.to_native() as usize != taken => {
                 let says = format!("of {taken} messages {} were handled", handled.count);
-                ledger.violation("P3", says);
+                checks.violation("P3", says);
             }
             _ => {}
         }
@@ -311,7 +309,7 @@ pub(crate) async fn flood(ledger: Ledger) -> Result<(), SpawnError> {
         sleep(Duration::from_millis(1)).await;
         let inherited = heir.ask(Handled { count: 0 }).await.map_or(0, |h| h.count.to_native());
         if misled || inherited > 0 {
-            ledger.violation("P13", "a message for a dead actor was taken".into());
+            checks.violation("P13", "a message for a dead actor was taken".into());
         }
         let _ = heir.stop(StopMode::Stop);
         let _ = heir.join().await;

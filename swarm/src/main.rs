@@ -3,7 +3,6 @@
 mod actors;
 mod args;
 mod batch;
-mod ledger;
 mod plan;
 mod plant;
 mod run;

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use annulus::{NodeBuilder, NodeHandle};
-use annulus_sim::{Faults, Leftovers, Marks, Random, Sim};
+use annulus_sim::{Checks, Faults, Leftovers, Marks, Random, Sim, Sums};
 
 use crate::{
     actors::{Canceller, Clockmaker, Hermit, Say, Shopkeeper, shop},
-    ledger::{Ledger, Sums},
     plan,
     traffic::{Customer, Shops},
 };
@@ -47,7 +46,7 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     let calm = settings.calm || random.happens(0.1);
     let faults = if calm { Faults::default() } else { Faults::swarm(&mut random) };
     let count = settings.nodes.unwrap_or_else(|| random.between(3, 9) as usize);
-    let ledger = Ledger::default();
+    let checks = Checks::default();
     // Timers wake workers, and hide what fails to wake them.
     let quiet = random.happens(0.3);
     let patient = faults.window >= 64 << 10;
@@ -55,8 +54,8 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
         (0..count).map(|node| (format!("n{node}"), random.between(1, 3) as usize)).collect();
     let mut sim = Sim::with(seed, faults, aloud);
     for (name, workers) in &shops {
-        let (ledger, shops, random) = (ledger.clone(), shops.clone(), random.fork());
-        let set_up = SetUp { ledger, shops, random, quiet, patient };
+        let (checks, shops, random) = (checks.clone(), shops.clone(), random.fork());
+        let set_up = SetUp { checks, shops, random, quiet, patient };
         let with_datagrams = |node: NodeBuilder| node.datagrams("udp://0.0.0.0:8000");
         sim.node(name, *workers, with_datagrams, async move |node| set_up.run(node).await);
     }
@@ -67,12 +66,12 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     sim.run_for(healed_at);
     heal(&mut sim);
     sim.run_for(settings.time - healed_at);
-    everyone_reaches_everyone(&mut sim, &ledger, &shops);
+    everyone_reaches_everyone(&mut sim, &checks, &shops);
     if calm {
-        nothing_failed(&ledger);
+        nothing_failed(&checks);
     }
-    end(&mut sim, &ledger, calm);
-    let sums = ledger.sums();
+    end(&mut sim, &checks, calm);
+    let sums = checks.sums();
     let mut marks = sim.marks();
     sums.failures.keys().for_each(|mark| marks.hit(mark));
     Outcome {
@@ -95,7 +94,7 @@ fn heal(sim: &mut Sim) {
 /// What runs on a node when it starts.
 #[derive(Clone)]
 struct SetUp {
-    ledger: Ledger,
+    checks: Checks,
     shops: Shops,
     random: Random,
     /// Without actors that have timers.
@@ -105,19 +104,19 @@ struct SetUp {
 
 impl SetUp {
     async fn run(mut self, node: NodeHandle) {
-        let ledger = self.ledger;
+        let checks = self.checks;
         for worker in 0..node.workers() {
-            let (books, id) = (ledger.clone(), ledger.unique());
-            let keeper = move || Shopkeeper { id, ledger: books, slow_every: 50 };
-            let (books, chance) = (ledger.clone(), self.random.fork());
+            let (books, id) = (checks.clone(), checks.unique());
+            let keeper = move || Shopkeeper { id, checks: books, slow_every: 50 };
+            let (books, chance) = (checks.clone(), self.random.fork());
             let clockmaker = move || Clockmaker::new(books, chance);
-            let books = ledger.clone();
+            let books = checks.clone();
             let canceller = move || Canceller::new(books);
-            let books = ledger.clone();
-            let hermit = move || Hermit { ledger: books, alone: true };
-            let (books, shops, random) = (ledger.clone(), self.shops.clone(), self.random.fork());
+            let books = checks.clone();
+            let hermit = move || Hermit { checks: books, alone: true };
+            let (books, shops, random) = (checks.clone(), self.shops.clone(), self.random.fork());
             let patient = self.patient;
-            let customer = move || Customer { ledger: books, shops, random, patient };
+            let customer = move || Customer { checks: books, shops, random, patient };
             // A node that is stopped while it starts spawns no more.
             let Ok(keeper) = node.spawn_with(worker, keeper).await else { return };
             let _ = shop(worker).register(keeper).await;
@@ -132,7 +131,7 @@ impl SetUp {
 }
 
 /// In a healed cluster every node reaches every other.
-fn everyone_reaches_everyone(sim: &mut Sim, ledger: &Ledger, shops: &Shops) {
+fn everyone_reaches_everyone(sim: &mut Sim, checks: &Checks, shops: &Shops) {
     for (from, _) in shops {
         let others: Vec<String> = shops.iter().map(|(node, _)| node.clone()).collect();
         let reached = sim.run_on(from, async move || {
@@ -153,21 +152,21 @@ fn everyone_reaches_everyone(sim: &mut Sim, ledger: &Ledger, shops: &Shops) {
         match reached {
             Ok(unreached) if unreached.is_empty() => {}
             Ok(unreached) => {
-                ledger.violation("healing", format!("{from} does not reach {unreached:?}"))
+                checks.violation("healing", format!("{from} does not reach {unreached:?}"))
             }
-            Err(error) => ledger.violation("healing", format!("{from}: {error}")),
+            Err(error) => checks.violation("healing", format!("{from}: {error}")),
         }
     }
 }
 
 /// In a calm world no ask fails, and none takes long.
-fn nothing_failed(ledger: &Ledger) {
-    let sums = ledger.sums();
+fn nothing_failed(checks: &Checks) {
+    let sums = checks.sums();
     if !sums.failures.is_empty() {
-        ledger.violation("P8", format!("asks failed in a calm world: {:?}", sums.failures));
+        checks.violation("P8", format!("asks failed in a calm world: {:?}", sums.failures));
     }
     if sums.slowest_ask > SLOWEST {
-        ledger.violation("P8", format!("an ask took {:?} in a calm world", sums.slowest_ask));
+        checks.violation("P8", format!("an ask took {:?} in a calm world", sums.slowest_ask));
     }
 }
 
@@ -175,29 +174,29 @@ fn nothing_failed(ledger: &Ledger) {
 const SLOWEST: Duration = Duration::from_millis(150);
 
 /// Ends all nodes in order; nothing may be left of them.
-fn end(sim: &mut Sim, ledger: &Ledger, calm: bool) {
+fn end(sim: &mut Sim, checks: &Checks, calm: bool) {
     for node in sim.names() {
         let Some(handle) = sim.handle(&node) else { continue };
         let ended = sim.drive(async move { handle.shutdown(Duration::from_secs(20)).await });
         if let Err(error) = ended {
-            ledger.violation("shutdown", format!("{node}: {error}"));
+            checks.violation("shutdown", format!("{node}: {error}"));
         }
         for worker in sim.stats(&node) {
             if worker.asks_open > 0 {
-                ledger.violation("leak", format!("{node} has {} open asks", worker.asks_open));
+                checks.violation("leak", format!("{node} has {} open asks", worker.asks_open));
             }
         }
     }
-    let sums = ledger.sums();
+    let sums = checks.sums();
     if calm && sums.arrived < sums.told {
         // What was under way to a node when it shut down may be missing: its share is small.
         let missing = sums.told - sums.arrived;
         if missing * 100 > sums.told {
-            ledger.violation("P4", format!("{missing} of {} messages are missing", sums.told));
+            checks.violation("P4", format!("{missing} of {} messages are missing", sums.told));
         }
     }
     let left = sim.end();
     if left != Leftovers::default() {
-        ledger.violation("leak", format!("{left:?}"));
+        checks.violation("leak", format!("{left:?}"));
     }
 }

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use annulus::{now, prelude::*};
-use annulus_sim::Random;
+use annulus_sim::{Checks, Random};
 
-use crate::{
-    actors::{Count, Note, Say, Shop, flood, shop},
-    ledger::Ledger,
-};
+use crate::actors::{Count, Note, Say, Shop, flood, shop};
 
 /// How long an ask may take that is given a limit.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -21,7 +18,7 @@ pub(crate) type Shops = Vec<(String, usize)>;
 
 /// See the [module](self).
 pub(crate) struct Customer {
-    pub(crate) ledger: Ledger,
+    pub(crate) checks: Checks,
     pub(crate) shops: Shops,
     pub(crate) random: Random,
     /// Whether some asks are given no limit: where bytes are never held up for long.
@@ -40,10 +37,10 @@ impl Actor for Customer {
         }
         let datagrams = Errand::new(self).ask_by_datagrams();
         context.task(|_| datagrams);
-        let ledger = self.ledger.clone();
+        let checks = self.checks.clone();
         context.task(|_| async move {
             // A node that shuts down spawns no more.
-            let _ = flood(ledger).await;
+            let _ = flood(checks).await;
         });
     }
 }
@@ -56,7 +53,7 @@ impl Handler<Say> for Customer {
 
 /// What one task of a customer is about.
 struct Errand {
-    ledger: Ledger,
+    checks: Checks,
     shops: Shops,
     random: Random,
     patient: bool,
@@ -65,7 +62,7 @@ struct Errand {
 impl Errand {
     fn new(customer: &mut Customer) -> Self {
         Errand {
-            ledger: customer.ledger.clone(),
+            checks: customer.checks.clone(),
             shops: customer.shops.clone(),
             random: customer.random.fork(),
             patient: customer.patient,
@@ -100,22 +97,22 @@ impl Errand {
         loop {
             let keeper = self.find_some_shop().await;
             for _ in 0..self.random.between(1, 30) {
-                let (number, text) = (self.ledger.unique(), self.text());
-                self.ledger.asked();
+                let (number, text) = (self.checks.unique(), self.text());
+                self.checks.asked();
                 let (begun, ask) = (now(), keeper.ask(Say { number, text: text.clone() }));
                 // Without a limit of its own an ask ends with its node, if not by an answer.
                 let patient = self.patient && number.is_multiple_of(2);
                 let said = if patient { ask.await } else { ask.within(LIMIT).await };
                 let outcome = said.map(|said| {
                     if said.number != number || said.text.as_slice() != text {
-                        self.ledger.violation("P8", format!("the answer to {number} is wrong"));
+                        self.checks.violation("P8", format!("the answer to {number} is wrong"));
                     }
                 });
                 if patient && outcome == Err(AskError::Timeout) {
-                    self.ledger.violation("P8", "an ask was left to time out".into());
+                    self.checks.violation("P8", "an ask was left to time out".into());
                 }
                 let bound = if patient { LIMIT * 10 } else { LIMIT };
-                self.ledger.ended(outcome, now().since(begun), bound + SLACK);
+                self.checks.ended(outcome, now().since(begun), bound + SLACK);
                 if outcome.is_err() {
                     break;
                 }
@@ -128,17 +125,17 @@ impl Errand {
     async fn ask_by_datagrams(mut self) {
         loop {
             let keeper = self.find_some_shop().await.by_datagram();
-            let sender = self.ledger.unique();
+            let sender = self.checks.unique();
             for number in 0..30 {
                 let note = Note { sender, number };
                 let _ = keeper.tell(note);
-                let (asked, text) = (self.ledger.unique(), vec![3; 700]);
+                let (asked, text) = (self.checks.unique(), vec![3; 700]);
                 let say = Say { number: asked, text: text.clone() };
                 let said = keeper.ask(say).within(Duration::from_secs(1)).await;
                 if let Ok(said) = said
                     && (said.number != asked || said.text.as_slice() != text)
                 {
-                    self.ledger.violation("P17", format!("the answer to {asked} is wrong"));
+                    self.checks.violation("P17", format!("the answer to {asked} is wrong"));
                 }
                 self.pause(1, 300).await;
             }
@@ -148,10 +145,10 @@ impl Errand {
     async fn count_up(mut self) {
         loop {
             let keeper = self.find_some_shop().await;
-            let sender = self.ledger.unique();
+            let sender = self.checks.unique();
             for number in 0..self.random.between(1, 200) {
                 let filling = vec![number as u8; self.text().len()];
-                self.ledger.told();
+                self.checks.told();
                 if keeper.send(Count { sender, number, filling }).await.is_err() {
                     break;
                 }

@@ -1,4 +1,4 @@
-//! What the actors of a run have seen, and what of it breaks a promise.
+//! Checks of promises: actors of a test say what they have seen, and what breaks a promise is noted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,48 +30,66 @@ struct Entries {
     next: u64,
 }
 
-/// Shared by all actors of a run. One thread runs them all, so nobody ever waits for the lock.
+/// What the actors of a run have seen, and which promises that breaks. Clones share it: give one to each
+/// actor that has something to say.
+///
+/// ```
+/// let checks = annulus_sim::Checks::default();
+/// checks.arrived(1, 2, 7);
+/// checks.arrived(1, 2, 7);
+/// assert_eq!(checks.sums().violations, ["P3: message 7 of 1 arrived twice"]);
+/// ```
+// One thread runs all actors of a world, so nobody ever waits for the lock.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger(Arc<Mutex<Entries>>);
+pub struct Checks(Arc<Mutex<Entries>>);
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sums {
-    pub(crate) violations: Vec<String>,
-    pub(crate) told: u64,
-    pub(crate) arrived: u64,
-    pub(crate) asks: u64,
-    pub(crate) answers: u64,
-    pub(crate) failures: BTreeMap<&'static str, u64>,
-    pub(crate) slowest_ask: Duration,
+pub struct Sums {
+    /// Promises that have been broken; the first twenty.
+    pub violations: Vec<String>,
+    /// Numbered messages that have been sent.
+    pub told: u64,
+    /// Those that have arrived.
+    pub arrived: u64,
+    /// Asks that have been made.
+    pub asks: u64,
+    /// Those that have been answered.
+    pub answers: u64,
+    /// Those that have ended otherwise, by how.
+    pub failures: BTreeMap<&'static str, u64>,
+    /// The longest time that an ask took to end.
+    pub slowest_ask: Duration,
 }
 
-impl Ledger {
+impl Checks {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A number that nobody else in the run has.
-    pub(crate) fn unique(&self) -> u64 {
+    pub fn unique(&self) -> u64 {
         let mut entries = self.lock();
         entries.next += 1;
         entries.next
     }
 
     /// A promise has been broken.
-    pub(crate) fn violation(&self, promise: &str, what: String) {
+    pub fn violation(&self, promise: &str, what: String) {
         let mut entries = self.lock();
         if entries.violations.len() < KEPT {
             entries.violations.push(format!("{promise}: {what}"));
         }
     }
 
-    pub(crate) fn told(&self) {
+    /// A numbered message has been sent.
+    pub fn told(&self) {
         self.lock().told += 1;
     }
 
-    /// P1 and P3: what one actor sends another arrives in order, and once at most.
-    pub(crate) fn arrived(&self, sender: u64, receiver: u64, number: u64) {
+    /// A numbered message of a sender has come to a receiver. P1 and P3: what one actor sends another
+    /// arrives in order, and once at most.
+    pub fn arrived(&self, sender: u64, receiver: u64, number: u64) {
         let mut entries = self.lock();
         entries.arrived += 1;
         let before = entries.last.insert((sender, receiver), number);
@@ -87,20 +105,21 @@ impl Ledger {
         }
     }
 
-    /// P17: a datagram arrives once at most, in any order.
-    pub(crate) fn noted(&self, sender: u64, receiver: u64, number: u64) {
+    /// The same as a datagram. P17: it arrives once at most, in any order.
+    pub fn noted(&self, sender: u64, receiver: u64, number: u64) {
         let fresh = self.lock().noted.entry((sender, receiver)).or_default().insert(number);
         if !fresh {
             self.violation("P17", format!("datagram {number} of {sender} arrived twice"));
         }
     }
 
-    pub(crate) fn asked(&self) {
+    /// An ask has been made.
+    pub fn asked(&self) {
         self.lock().asks += 1;
     }
 
-    /// P8: every ask ends once, in time.
-    pub(crate) fn ended(&self, outcome: Result<(), AskError>, took: Duration, bound: Duration) {
+    /// An ask has ended, after so long. P8: every ask ends once, and in time.
+    pub fn ended(&self, outcome: Result<(), AskError>, took: Duration, bound: Duration) {
         let mut entries = self.lock();
         entries.slowest_ask = entries.slowest_ask.max(took);
         match outcome {
@@ -113,7 +132,8 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn sums(&self) -> Sums {
+    /// What has been seen so far.
+    pub fn sums(&self) -> Sums {
         let entries = self.lock();
         Sums {
             violations: entries.violations.clone(),
