@@ -260,7 +260,9 @@ impl Core {
         prefix[23] = self.worker() as u8;
         let mut outbox = self.datagrams.outbox.borrow_mut();
         let outbox = outbox.as_mut()?;
-        outbox.push_prefix(&prefix).ok()?;
+        if let Err(error) = outbox.push_prefix(&prefix) {
+            return Some(Err(error));
+        }
         let pushed = push(outbox);
         let mut pieces = Vec::with_capacity(1);
         while let Some(piece) = outbox.pop_bytes() {

@@ -119,8 +119,8 @@ impl Default for DiskFaults {
 
 impl Faults {
     /// A world whose faults are drawn: some kinds do not happen at all, others often, so that over many
-    /// seeds all mixtures come up. Disks stay honest: their faults lose what has been promised to be
-    /// durable, so a test turns on those that it means.
+    /// seeds all mixtures come up. Disks stay honest: syncs that fail or lie, misdirected writes and rot
+    /// lose what has been promised to be durable, so a test turns on those that it means.
     pub fn swarm(random: &mut Random) -> Self {
         let mut rate = |most: f64| {
             // A kind of fault that is always there hides what happens without it.
@@ -146,6 +146,11 @@ impl Faults {
         faults.window = 1 << random.between(9, 20);
         faults.datagram_room = 1 << random.between(9, 20);
         faults.drift = [0, 100, 10_000][random.index(3)];
+        let mut rate = |most: f64| if random.happens(0.5) { 0.0 } else { most };
+        faults.disk.stall = rate(0.01);
+        faults.disk.short_write = rate(0.2);
+        faults.disk.write_error = rate(0.001);
+        faults.disk.read_error = rate(0.02);
         faults
     }
 

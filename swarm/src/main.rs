@@ -3,6 +3,7 @@
 mod actors;
 mod args;
 mod batch;
+mod clerk;
 mod plan;
 mod plant;
 mod run;

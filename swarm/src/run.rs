@@ -7,6 +7,7 @@ use annulus_sim::{Checks, Faults, Leftovers, Marks, Random, Sim, Sums};
 
 use crate::{
     actors::{Canceller, Clockmaker, Hermit, Say, Shopkeeper, shop},
+    clerk::{Books, Clerk},
     plan,
     traffic::{Customer, Shops},
 };
@@ -52,10 +53,12 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     let patient = faults.window >= 64 << 10;
     let shops: Shops =
         (0..count).map(|node| (format!("n{node}"), random.between(1, 3) as usize)).collect();
+    let books = Books::new(checks.clone());
     let mut sim = Sim::with(seed, faults, aloud);
     for (name, workers) in &shops {
         let (checks, shops, random) = (checks.clone(), shops.clone(), random.fork());
-        let set_up = SetUp { checks, shops, random, quiet, patient };
+        let clerks = books.clone();
+        let set_up = SetUp { checks, shops, random, quiet, patient, clerks };
         let with_datagrams = |node: NodeBuilder| node.datagrams("udp://0.0.0.0:8000");
         sim.node(name, *workers, with_datagrams, async move |node| set_up.run(node).await);
     }
@@ -100,6 +103,7 @@ struct SetUp {
     /// Without actors that have timers.
     quiet: bool,
     patient: bool,
+    clerks: Books,
 }
 
 impl SetUp {
@@ -121,6 +125,10 @@ impl SetUp {
             let Ok(keeper) = node.spawn_with(worker, keeper).await else { return };
             let _ = shop(worker).register(keeper).await;
             let _ = node.spawn_with(worker, customer).await;
+            if worker == 0 {
+                let (books, id) = (self.clerks.clone(), node.name().to_owned());
+                let _ = node.spawn_with(worker, move || Clerk::new(books, id)).await;
+            }
             if !self.quiet {
                 let _ = node.spawn_with(worker, clockmaker).await;
                 let _ = node.spawn_with(worker, canceller).await;
