@@ -1,0 +1,153 @@
+//! What is to happen, and what the parts of a world share while it does.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use crate::{
+    faults::Faults,
+    marks::Marks,
+    net::{HostId, NetEvent},
+    random::Random,
+    trace::Trace,
+};
+
+use super::{Operation, WorkerId};
+
+/// What happens at a certain time.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A worker has its turn.
+    Turn(WorkerId),
+    /// An operation is tried.
+    Try(Operation),
+    /// An operation's deadline has come.
+    Deadline(Operation),
+    /// A doorbell rings.
+    Bell(WorkerId),
+    /// Something happens in the network.
+    Net(NetEvent),
+    /// Something that the test wants to happen.
+    Action(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Scheduled {
+    pub(super) at: u64,
+    pub(super) chance: u32,
+    pub(super) number: u64,
+    pub(super) event: Event,
+}
+
+impl Scheduled {
+    fn order(&self) -> (u64, u32, u64) {
+        (self.at, self.chance, self.number)
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+/// What the parts of a world share: time, chance, and the list of what is to happen.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) now: u64,
+    pub(super) heap: BinaryHeap<Reverse<Scheduled>>,
+    pub(super) scheduled: u64,
+    pub(super) descriptors: u64,
+    pub(super) faults: Faults,
+    pub(super) order: Random,
+    pub(super) marks: Marks,
+    pub(super) trace: Trace,
+}
+
+/// What a part of the world sees of the rest while something happens in it.
+pub(crate) struct Scope<'a> {
+    pub(super) common: &'a mut Common,
+    pub(super) random: &'a mut Random,
+}
+
+impl Scope<'_> {
+    pub(crate) fn now(&self) -> u64 {
+        self.common.now
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.common.faults
+    }
+
+    pub(crate) fn mark(&mut self, mark: &'static str) {
+        self.common.marks.hit(mark);
+    }
+
+    pub(crate) fn schedule(&mut self, delay: u64, event: Event) {
+        self.common.schedule(delay, event);
+    }
+
+    pub(crate) fn next_descriptor(&mut self) -> u64 {
+        self.common.descriptors += 1;
+        self.common.descriptors
+    }
+
+    pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.random.between(least, most)
+    }
+
+    /// Whether a fault happens, which is marked then.
+    pub(crate) fn chance(&mut self, rate: impl FnOnce(&Faults) -> f64, mark: &'static str) -> bool {
+        let happens = self.random.happens(rate(&self.common.faults));
+        if happens {
+            self.common.marks.hit(mark);
+        }
+        happens
+    }
+
+    /// `most`, or less.
+    pub(crate) fn shorten(&mut self, most: usize, mark: &'static str) -> usize {
+        if most > 1 && self.chance(|faults| faults.short, mark) {
+            self.random.between(1, most as u64) as usize
+        } else {
+            most
+        }
+    }
+
+    /// How long something is under way from one host to another.
+    pub(crate) fn delay(&mut self, from: HostId, to: HostId) -> u64 {
+        if from == to {
+            return self.random.between(2_000, 30_000);
+        }
+        self.random.time(self.common.faults.latency)
+    }
+
+    /// What these operations wait for may have come.
+    pub(crate) fn ready(&mut self, waiting: &mut Vec<Operation>) {
+        for operation in waiting.drain(..) {
+            let delay = self.random.time(self.common.faults.operation);
+            self.common.schedule(delay, Event::Try(operation));
+        }
+    }
+}
+
+impl Common {
+    pub(super) fn schedule(&mut self, delay: u64, event: Event) {
+        self.scheduled += 1;
+        let chance = self.order.between(0, u64::from(u32::MAX)) as u32;
+        let at = self.now.saturating_add(delay);
+        self.heap.push(Reverse(Scheduled { at, chance, number: self.scheduled, event }));
+    }
+}
