@@ -25,7 +25,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     future::poll_fn,
     net::SocketAddr,
@@ -130,6 +130,9 @@ struct Outgoing {
     to: SocketAddr,
     pieces: Vec<Lease>,
 }
+
+/// Which of the last datagrams of each of a peer's workers have come.
+pub(crate) type SeenBySender = Rc<RefCell<BTreeMap<u8, Seen>>>;
 
 /// Which of the last datagrams of a worker have come.
 #[derive(Debug, Default)]

@@ -31,7 +31,7 @@ use crate::{
     ask::AskKey,
     cluster,
     core::{Core, Inbound},
-    datagram::Seen,
+    datagram::SeenBySender,
     delivery::{Origin, Peer},
     planted::{Bug, planted},
     tasks::TaskKey,
@@ -121,8 +121,9 @@ pub(crate) struct Link {
     pub(crate) datagrams: Vec<SocketAddr>,
     pub(crate) datagram_token: u64,
     pub(crate) own_datagram_token: u64,
-    /// Which datagrams of each of the peer's workers have come to this worker.
-    pub(crate) datagrams_seen: RefCell<BTreeMap<u8, Seen>>,
+    /// Which datagrams of each of the peer's workers have come to this worker. All links of a session
+    /// share it: it does not matter which of them is still there.
+    pub(crate) datagrams_seen: SeenBySender,
     dirty: Cell<bool>,
     closed: Cell<bool>,
     /// Why the link is about to close: nothing comes in any more, but what has come in is still to be
@@ -211,6 +212,8 @@ pub(crate) struct Links {
     links: RefCell<BTreeMap<(NodeId, u32), Rc<Link>>>,
     /// Links with something new to send.
     dirty: RefCell<Vec<Rc<Link>>>,
+    /// Which datagrams have come, for each session.
+    seen: RefCell<BTreeMap<u64, SeenBySender>>,
 }
 
 impl Links {
@@ -283,7 +286,7 @@ impl Core {
             datagrams: setup.datagrams,
             datagram_token: setup.datagram_token,
             own_datagram_token: setup.own_datagram_token,
-            datagrams_seen: RefCell::default(),
+            datagrams_seen: self.links.seen.borrow_mut().entry(session).or_default().clone(),
             dirty: Cell::new(false),
             closed: Cell::new(false),
             ending: RefCell::new(None),
@@ -364,6 +367,7 @@ impl Core {
                 self.close_link(&link, LinkEnd::Dropped);
             }
         }
+        self.links.seen.borrow_mut().remove(&session);
     }
 
     /// Says farewell on all links: what waits is sent, then the sending direction ends, and the peers

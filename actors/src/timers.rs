@@ -236,9 +236,6 @@ impl Core {
     }
 
     pub(crate) fn cancel_alarm(&self, key: AlarmKey) -> bool {
-        if planted(Bug::CancelNothing) {
-            return self.timers.alarms.borrow_mut().find(key).is_some();
-        }
         let alarm = self.timers.alarms.borrow_mut().remove(key);
         if let Some(timer) = alarm.as_ref().and_then(|alarm| alarm.timer) {
             self.cancel_timer(timer);
@@ -268,6 +265,9 @@ impl TimerHandle {
     /// Cancels the timer: its message is not handled any more, even if it is in the mailbox already.
     /// Returns whether there was anything left to cancel.
     pub fn cancel(self) -> bool {
+        if planted(Bug::CancelNothing) {
+            return true;
+        }
         Core::try_with(|core| core.worker() == self.worker && core.cancel_alarm(self.key))
             .unwrap_or(false)
     }
