@@ -2,7 +2,10 @@
 #![allow(missing_docs, reason = "tests are named after what they show")]
 #![allow(clippy::disallowed_methods, reason = "tests look from the outside")]
 
-use std::net::UdpSocket;
+use std::{
+    net::UdpSocket,
+    sync::{Mutex, MutexGuard},
+};
 
 use annulus::{AskError, Limits, TellError, prelude::*};
 use annulus_tests::{Over, PATIENCE, Pair, Shared, comes_to_rest, eventually, messages::*, total};
@@ -22,8 +25,15 @@ fn dropped(node: &Node) -> u64 {
     total(node, |stats| stats.datagrams_dropped)
 }
 
+/// One test at a time: one of them sends to every port for datagrams that the process has.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 #[test]
 fn p17_tells_and_asks_arrive_at_the_worker_of_the_actor() {
+    let _turn = alone();
     let (pair, actors, done) = scene(3, Limits::default());
     for at in 0..2 {
         for actor in &actors {
@@ -53,6 +63,7 @@ fn p17_tells_and_asks_arrive_at_the_worker_of_the_actor() {
 
 #[test]
 fn p17_what_arrives_arrives_once() {
+    let _turn = alone();
     let (pair, actors, done) = scene(1, Limits::default());
     let actor = actors[0];
     pair.bob
@@ -75,6 +86,7 @@ fn p17_what_arrives_arrives_once() {
 
 #[test]
 fn p17_a_message_that_fits_no_datagram_comes_back() {
+    let _turn = alone();
     let limits = Limits { max_datagram: 1400, ..Limits::default() };
     let (pair, actors, _) = scene(1, limits);
     let actor = actors[0];
@@ -97,6 +109,7 @@ fn p17_a_message_that_fits_no_datagram_comes_back() {
 /// Every size around the limit is either taken and arrives, or comes back: none is dropped silently.
 #[test]
 fn p17_around_the_largest_size_nothing_is_dropped_without_a_word() {
+    let _turn = alone();
     let limits = Limits { max_datagram: 1400, ..Limits::default() };
     let (pair, actors, _) = scene(1, limits);
     let actor = actors[0];
@@ -121,6 +134,7 @@ fn p17_around_the_largest_size_nothing_is_dropped_without_a_word() {
 
 #[test]
 fn p17_p19_a_datagram_without_the_token_is_dropped_and_counted() {
+    let _turn = alone();
     let (pair, actors, done) = scene(1, Limits::default());
     let own = UdpSocket::bind("127.0.0.1:0").unwrap();
     let ports = udp_ports();
@@ -173,6 +187,7 @@ fn udp_ports() -> Vec<u16> {
 
 #[test]
 fn p17_to_an_actor_of_the_same_node_a_datagram_goes_the_ordinary_way() {
+    let _turn = alone();
     for datagrams in [false, true] {
         let mut node = Node::builder("ann").workers(2);
         if datagrams {
@@ -193,6 +208,7 @@ fn p17_to_an_actor_of_the_same_node_a_datagram_goes_the_ordinary_way() {
 
 #[test]
 fn p17_a_node_without_datagrams_cannot_be_reached_by_them() {
+    let _turn = alone();
     let pair = Pair::new(Over::Tcp, 1, 1);
     let worker = pair.ann.spawn(Worker::default()).unwrap();
     let outcomes = pair.bob.run(async move || {
