@@ -67,12 +67,38 @@ pub trait Respond<M: Message>: Actor {
         message: Msg<M>,
         context: &mut Context<Self>,
     ) -> impl Future<Output = Reply<M::Reply>>;
+
+    /// Takes the message that the context has, handles it, and answers; and more of the kind if they follow.
+    //
+    // It is a method, and each handler has its own, so that the message moves just once: from where it
+    // waits into the handler's future.
+    #[doc(hidden)]
+    #[inline]
+    fn serve(&mut self, context: &mut Context<Self>) -> impl Future<Output = ()> {
+        async {
+            let mut next = context.take_message::<M>();
+            while let Some(message) = next {
+                let reply = self.respond(message, context).await;
+                context.answer(reply);
+                next = context.take_another();
+            }
+        }
+    }
 }
 
 impl<A: Handler<M>, M: Message> Respond<M> for A {
-    #[inline]
     async fn respond(&mut self, message: Msg<M>, context: &mut Context<Self>) -> Reply<M::Reply> {
         Reply::Value(self.handle(message, context).await)
+    }
+
+    #[inline]
+    async fn serve(&mut self, context: &mut Context<Self>) {
+        let mut next = context.take_message::<M>();
+        while let Some(message) = next {
+            let reply = self.handle(message, context).await;
+            context.answer(Reply::Value(reply));
+            next = context.take_another();
+        }
     }
 }
 

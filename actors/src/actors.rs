@@ -11,7 +11,10 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use annulus_codec::address::{Address, Slot};
+use annulus_codec::{
+    address::{Address, Slot},
+    outbox::Admission,
+};
 use slab::Slab;
 
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
     context::Context,
     core::Core,
     delivery::{Delivery, Section},
-    error::{Failure, SpawnError},
+    error::{Failure, SpawnError, TellError},
     planted::{Bug, planted},
     protocol::Serve,
     reference::ActorRef,
@@ -76,6 +79,13 @@ impl ActorTable {
         is_it.then(|| look(cell))
     }
 
+    /// An actor that waits for messages.
+    #[inline]
+    pub(crate) fn find_idle(&self, index: usize, generation: u32) -> Option<Rc<ActorCell>> {
+        let idle = |cell: &Rc<ActorCell>| cell.waits().then(|| cell.clone());
+        self.look(index, generation, idle).flatten()
+    }
+
     pub(crate) fn all(&self) -> Vec<Rc<ActorCell>> {
         self.cells.borrow().iter().map(|(_, cell)| cell.clone()).collect()
     }
@@ -126,37 +136,36 @@ impl Core {
         section: Option<Section>,
         promised: bool,
     ) {
-        if promised {
-            cell.keep_promise();
-        }
         if cell.is_closed() {
             return self.refuse_dead(delivery);
         }
-        let delivery = Delivery { section: section.map(Box::new), ..delivery };
+        if !promised && let Err(error) = cell.keep_place(Admission::Bounded) {
+            debug_assert_eq!(error, TellError::Full);
+            return self.refuse_overflow(cell, delivery);
+        }
+        cell.enqueue(Delivery { section: section.map(Box::new), ..delivery });
         if cell.phase.get() == Phase::Idle {
-            cell.hand(delivery);
-            return self.poll_actor(cell);
+            self.poll_actor(cell);
         }
-        if promised {
-            return cell.enqueue_always(delivery);
+    }
+
+    fn refuse_overflow(&self, cell: &ActorCell, delivery: Delivery) {
+        self.dead_letters.overflowed(cell.address, delivery.envelope.header().message);
+        if let Some(reply_to) = delivery.reply_to {
+            reply_to.fail(Failure::Overloaded);
         }
-        if let Err(delivery) = cell.enqueue(delivery) {
-            self.dead_letters.overflowed(cell.address, delivery.envelope.header().message);
-            if let Some(reply_to) = delivery.reply_to {
-                reply_to.fail(Failure::Overloaded);
-            }
-            discard("a message", delivery.envelope);
-        }
+        discard("a message", delivery.envelope);
     }
 
     /// Gives an actor the message of one of its timers. The mailbox's limits do not hold for these:
     /// each timer has one message in it at most.
     pub(crate) fn deliver_alarm(self: &Rc<Self>, cell: &Rc<ActorCell>, delivery: Delivery) {
-        if cell.phase.get() == Phase::Idle && !cell.is_closed() {
-            cell.hand(delivery);
+        if cell.keep_place(Admission::Always).is_err() {
+            return;
+        }
+        cell.enqueue(delivery);
+        if cell.phase.get() == Phase::Idle {
             self.poll_actor(cell);
-        } else if !cell.is_closed() {
-            cell.enqueue_always(delivery);
         }
     }
 
@@ -211,15 +220,13 @@ impl Core {
             return life.as_mut().poll(&mut TaskContext::from_waker(&own.waker));
         }
         let target = runnable(cell);
-        let spare = self.actors.spare.take();
-        let spare = spare.unwrap_or_else(|| OwnWaker::new(target, self.entry()));
-        spare.wake.retarget(target);
-        let polled = life.as_mut().poll(&mut TaskContext::from_waker(&spare.waker));
-        if Arc::strong_count(&spare.wake) > UNSHARED {
+        let mut spare = self.actors.spare.borrow_mut();
+        let own = spare.get_or_insert_with(|| OwnWaker::new(target, self.entry()));
+        own.wake.retarget(target);
+        let polled = life.as_mut().poll(&mut TaskContext::from_waker(&own.waker));
+        if Arc::strong_count(&own.wake) > UNSHARED {
             // Somebody keeps a clone: from now on this is the waker of this actor.
-            cell.waker.replace(Some(spare));
-        } else {
-            self.actors.spare.replace(Some(spare));
+            cell.waker.replace(spare.take());
         }
         polled
     }
@@ -230,7 +237,10 @@ impl Core {
             return;
         };
         match cell.phase.get() {
-            Phase::Ready | Phase::Suspended => self.poll_actor(&cell),
+            Phase::Ready | Phase::Suspended => {
+                self.poll_actor(&cell);
+                self.clock.ran(self, cell.name);
+            }
             // A late wake of a future that has ended: there is nothing to do.
             Phase::Idle | Phase::Running | Phase::Gone => {}
         }
@@ -305,8 +315,8 @@ async fn live<A: Actor>(mut actor: A, mut context: Context<A>) -> Exit {
     actor.started(&mut context).await;
     loop {
         match context.next_signal().await {
-            Signal::Message(delivery) => {
-                <A::Protocol as Serve<A>>::serve(&mut actor, delivery, &mut context).await;
+            Signal::Message(found) => {
+                <A::Protocol as Serve<A>>::serve(&mut actor, found, &mut context).await;
             }
             Signal::Turn => context.run_turn(&mut actor),
             Signal::Stop => break,

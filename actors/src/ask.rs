@@ -193,11 +193,10 @@ impl Core {
         let peer = self.peer_of(to);
         let key = self.asks.insert(peer).ok_or(AskError::Overloaded)?;
         let correlation = key.correlation(self.worker());
+        let said = (!extensions.is_empty()).then_some(&extensions);
         let sent = match way {
-            Way::Link => {
-                self.send(to, Kind::Ask, correlation, &extensions, message, Admission::Bounded)
-            }
-            Way::Datagram => self.send_datagram(to, Kind::Ask, correlation, &extensions, message),
+            Way::Link => self.send(to, Kind::Ask, correlation, said, message, Admission::Bounded),
+            Way::Datagram => self.send_datagram(to, Kind::Ask, correlation, said, message),
         };
         if let Err(error) = sent {
             self.asks.remove(key);

@@ -9,13 +9,15 @@ use std::{
     task::{Poll, Waker},
 };
 
-use annulus_codec::address::Address;
+use annulus_codec::{address::Address, message::MessageId, outbox::Admission};
 
 use crate::{
     actor::{Exit, MailboxLimits, StopMode},
     contain::wake,
-    context::refuse_expired,
+    context::{is_live, refuse_expired},
+    core::Core,
     delivery::{Delivery, Section},
+    error::TellError,
     planted::{Bug, planted},
     tasks::{OwnWaker, TaskKey},
 };
@@ -23,8 +25,20 @@ use crate::{
 /// An actor's whole life: its start, one message after the other, its end.
 pub(crate) type Life = Pin<Box<dyn Future<Output = Exit>>>;
 
-/// How many messages an actor may handle before others get their turn.
+/// How many messages from its mailbox an actor may handle before others get their turn.
 const MESSAGES_PER_TURN: u32 = 64;
+
+/// Taken off the room of a mailbox with too many bytes in it: more than any number of places.
+const BLOCKED: i64 = 1 << 60;
+
+/// Taken off the room of an actor that takes no more messages.
+const CLOSED: i64 = 1 << 61;
+
+fn room_of(limits: &MailboxLimits) -> i64 {
+    let places = limits.messages.saturating_mul(if planted(Bug::EndlessMailbox) { 2 } else { 1 });
+    let blocked = if limits.bytes == 0 { BLOCKED } else { 0 };
+    i64::try_from(places).unwrap_or(i64::MAX).min(1 << 40) - blocked
+}
 
 /// What an actor's future is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +58,8 @@ pub(crate) enum Phase {
 /// What the actor does next.
 #[derive(Debug)]
 pub(crate) enum Signal {
-    /// Handle this.
-    Message(Delivery),
+    /// Handle the message with this identity: the next frame of the walk, or what the cell holds.
+    Message(MessageId),
     /// Run a section that one of its tasks asked for.
     Turn,
     /// End.
@@ -61,12 +75,16 @@ pub(crate) struct ActorCell {
     pub(crate) life: Cell<Option<Life>>,
     pub(crate) phase: Cell<Phase>,
     orders: Cell<Option<StopMode>>,
-    /// A message for an idle actor: it does not have to pass through the mailbox.
-    handed: Cell<Option<Delivery>>,
+    /// The message that is to be handled now, if it comes from the mailbox and not from a walk.
+    current: Cell<Option<Delivery>>,
+    has_current: Cell<bool>,
     mailbox: RefCell<VecDeque<Delivery>>,
     mailbox_bytes: Cell<usize>,
-    /// Messages from this worker that are on their way to the mailbox.
-    promised: Cell<usize>,
+    /// Messages that would still be taken: the mailbox's places less those that wait in it or are on
+    /// their way to it, less [`BLOCKED`] while too many bytes wait, less [`CLOSED`] at the end.
+    room: Cell<i64>,
+    /// Whether there is more to look at than the frames that are being walked.
+    attention: Cell<bool>,
     /// Whether no section runs any more.
     pub(crate) closed_to_turns: Cell<bool>,
     /// Sections that its tasks asked for and that have not run.
@@ -93,10 +111,12 @@ impl ActorCell {
             life: Cell::new(None),
             phase: Cell::new(Phase::Ready),
             orders: Cell::new(None),
-            handed: Cell::new(None),
+            current: Cell::new(None),
+            has_current: Cell::new(false),
             mailbox: RefCell::new(VecDeque::new()),
             mailbox_bytes: Cell::new(0),
-            promised: Cell::new(0),
+            room: Cell::new(room_of(&limits)),
+            attention: Cell::new(false),
             closed_to_turns: Cell::new(false),
             turns: Cell::new(0),
             budget: Cell::new(0),
@@ -110,54 +130,56 @@ impl ActorCell {
         }
     }
 
-    /// Whether one more message would be taken, besides `promised` that are on their way.
-    fn has_room_besides(&self, promised: usize) -> bool {
-        let places = self.limits.messages * if planted(Bug::EndlessMailbox) { 2 } else { 1 };
-        self.mailbox.borrow().len() + promised < places
-            && self.mailbox_bytes.get() < self.limits.bytes
+    /// Keeps a place in the mailbox for a message from this worker.
+    #[inline]
+    pub(crate) fn keep_place(&self, admission: Admission) -> Result<(), TellError> {
+        let room = self.room.get();
+        if room <= 0 {
+            if self.is_closed() {
+                return Err(TellError::Dead);
+            }
+            if admission == Admission::Bounded {
+                return Err(TellError::Full);
+            }
+        }
+        self.room.set(room - 1);
+        Ok(())
     }
 
-    /// Whether one more message from this worker would be taken.
-    pub(crate) fn has_room(&self) -> bool {
-        self.has_room_besides(self.promised.get())
-    }
-
-    /// A message from this worker is on its way: its place is kept.
-    pub(crate) fn promise(&self) {
-        self.promised.set(self.promised.get() + 1);
-    }
-
-    /// A message from this worker has arrived.
-    pub(crate) fn keep_promise(&self) {
-        self.promised.set(self.promised.get().saturating_sub(1));
+    /// Gives back a place: its message has left the mailbox, or has not come.
+    #[inline]
+    pub(crate) fn give_place(&self) {
+        self.room.set(self.room.get() + 1);
     }
 
     /// Whether new messages are refused for good.
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.orders.get().is_some() || self.phase.get() == Phase::Gone
     }
 
-    /// Gives an idle actor a message, to be followed by a poll.
-    pub(crate) fn hand(&self, delivery: Delivery) {
-        debug_assert_eq!(self.phase.get(), Phase::Idle);
-        self.handed.set(Some(delivery));
-    }
-
-    /// Puts a message into the mailbox.
-    ///
-    /// # Errors
-    /// It comes back if the mailbox is full.
-    pub(crate) fn enqueue(&self, delivery: Delivery) -> Result<(), Delivery> {
-        if !self.has_room_besides(0) {
-            return Err(delivery);
+    /// Puts a message into the mailbox, whose place has been kept.
+    pub(crate) fn enqueue(&self, delivery: Delivery) {
+        let before = self.mailbox_bytes.get();
+        let bytes = before + delivery.envelope.payload_len();
+        self.mailbox_bytes.set(bytes);
+        if before < self.limits.bytes && bytes >= self.limits.bytes {
+            self.room.set(self.room.get() - BLOCKED);
         }
-        self.enqueue_always(delivery);
-        Ok(())
+        self.mailbox.borrow_mut().push_back(delivery);
+        self.attention.set(true);
     }
 
-    pub(crate) fn enqueue_always(&self, delivery: Delivery) {
-        self.mailbox_bytes.set(self.mailbox_bytes.get() + delivery.envelope.payload_len());
-        self.mailbox.borrow_mut().push_back(delivery);
+    /// Whether the actor's own future may go on with the walk.
+    #[inline]
+    pub(crate) fn may_go_on(&self) -> bool {
+        !self.attention.get()
+    }
+
+    /// Whether the actor has nothing to do but take the next message.
+    #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        self.phase.get() == Phase::Idle && !self.attention.get()
     }
 
     /// Orders the actor to end. A later order only counts if it is more urgent.
@@ -167,9 +189,14 @@ impl ActorCell {
             StopMode::Stop => 1,
             StopMode::Kill => 2,
         };
-        if self.orders.get().is_none_or(|given| urgency(given) < urgency(mode)) {
+        let given = self.orders.get();
+        if given.is_none() {
+            self.room.set(self.room.get() - CLOSED);
+        }
+        if given.is_none_or(|given| urgency(given) < urgency(mode)) {
             self.orders.set(Some(mode));
         }
+        self.attention.set(true);
     }
 
     pub(crate) fn orders(&self) -> Option<StopMode> {
@@ -178,23 +205,44 @@ impl ActorCell {
 
     pub(crate) fn add_turn(&self) {
         self.turns.set(self.turns.get() + 1);
+        self.attention.set(true);
     }
 
+    #[inline]
     pub(crate) fn begin_poll(&self) {
         self.phase.set(Phase::Running);
         self.budget.set(MESSAGES_PER_TURN);
     }
 
     /// What to do next; pending while there is nothing. Only the actor's own future asks.
-    pub(crate) fn poll_signal(&self, is_live: impl Fn(&Delivery) -> bool) -> Poll<Signal> {
+    #[inline]
+    pub(crate) fn poll_signal(&self, core: &Core) -> Poll<Signal> {
+        if self.attention.get() {
+            return self.poll_mailbox(core);
+        }
+        match core.next_plain(self) {
+            Some(message) => Poll::Ready(Signal::Message(message)),
+            None => {
+                self.phase.set(Phase::Idle);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_mailbox(&self, core: &Core) -> Poll<Signal> {
         loop {
             match self.orders.get() {
                 Some(StopMode::Stop | StopMode::Kill) => return Poll::Ready(Signal::Stop),
                 Some(StopMode::Drain) if !self.has_work() => return Poll::Ready(Signal::Stop),
                 _ => {}
             }
-            if self.budget.get() == 0 {
-                self.phase.set(if self.has_work() { Phase::Ready } else { Phase::Idle });
+            if !self.has_work() {
+                self.attention.set(false);
+                self.phase.set(Phase::Idle);
+                return Poll::Pending;
+            }
+            if self.budget.get() == 0 || !core.clock.allows() {
+                self.phase.set(Phase::Ready);
                 return Poll::Pending;
             }
             self.budget.set(self.budget.get() - 1);
@@ -202,35 +250,43 @@ impl ActorCell {
                 self.turns.set(self.turns.get() - 1);
                 return Poll::Ready(Signal::Turn);
             }
-            let Some(delivery) = self.handed.take().or_else(|| self.dequeue()) else {
-                self.phase.set(Phase::Idle);
-                return Poll::Pending;
-            };
-            if is_live(&delivery) {
-                return Poll::Ready(Signal::Message(delivery));
+            let Some(delivery) = self.dequeue() else { continue };
+            if is_live(core, &delivery) {
+                let message = delivery.envelope.header().message;
+                self.current.set(Some(delivery));
+                self.has_current.set(true);
+                return Poll::Ready(Signal::Message(message));
             }
             refuse_expired(delivery);
         }
     }
 
     fn has_work(&self) -> bool {
-        let handed = self.handed.take();
-        let waits = handed.is_some();
-        self.handed.set(handed);
-        waits || self.turns.get() > 0 || !self.mailbox.borrow().is_empty()
+        self.turns.get() > 0 || !self.mailbox.borrow().is_empty()
+    }
+
+    /// What [`Signal::Message`] speaks of, if it is not the next frame of the walk.
+    #[inline]
+    pub(crate) fn take_current(&self) -> Option<Delivery> {
+        if self.has_current.replace(false) { self.current.take() } else { None }
     }
 
     fn dequeue(&self) -> Option<Delivery> {
         let delivery = self.mailbox.borrow_mut().pop_front()?;
-        self.mailbox_bytes.set(self.mailbox_bytes.get() - delivery.envelope.payload_len());
+        let before = self.mailbox_bytes.get();
+        let bytes = before - delivery.envelope.payload_len();
+        self.mailbox_bytes.set(bytes);
+        if before >= self.limits.bytes && bytes < self.limits.bytes {
+            self.room.set(self.room.get() + BLOCKED);
+        }
+        self.give_place();
         Some(delivery)
     }
 
     /// Everything that will not be handled any more.
     pub(crate) fn take_leftovers(&self) -> VecDeque<Delivery> {
-        self.mailbox_bytes.set(0);
         let mut leftovers = std::mem::take(&mut *self.mailbox.borrow_mut());
-        leftovers.extend(self.handed.take());
+        leftovers.extend(self.current.take());
         leftovers
     }
 

@@ -31,6 +31,8 @@ pub struct Limits {
     pub lane_chunks: usize,
     /// How long an ask takes at most if it has no limit of its own.
     pub ask_timeout: Duration,
+    /// How long a handler may run without an `.await` that waits before it is reported in the log.
+    pub slow_handler: Duration,
     /// How often an idle link shows that it is alive.
     pub heartbeat: Duration,
     /// After how long a silence a link counts as lost.
@@ -61,6 +63,7 @@ impl Default for Limits {
             actors: MAX_ACTORS,
             lane_chunks: 64,
             ask_timeout: Duration::from_secs(30),
+            slow_handler: Duration::from_millis(15),
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(4),
             handshake: Duration::from_secs(5),

@@ -18,6 +18,7 @@ use annulus_codec::{
     frame::{Header, Kind},
     message::Message,
     outbox::{PushError, archive_alone},
+    passing::{Envelope, Passing},
 };
 use annulus_transport::driver::Mono;
 
@@ -28,7 +29,7 @@ use crate::{
     core::Core,
     delivery::Delivery,
     error::{Failure, SpawnError},
-    message::{Later, Msg, Responder},
+    message::{Later, Msg, Reply, Responder},
     protocol::Accepts,
     reference::ActorRef,
     respond::ReplyTo,
@@ -154,10 +155,9 @@ impl<A: Actor> Context<A> {
     ) -> Result<TimerHandle, PushError> {
         let Self { core, cell, .. } = self;
         let (slot, generation) = (cell.address.slot(), cell.address.generation());
-        let header = |key| Header::new(Kind::Timer, slot, generation, M::ID, key);
-        let frame = archive_alone(header(0), message, core.limits().max_payload)?;
-        let with_key = |key| frame.readdressed(header(key));
-        let alarm = self.core.set_alarm(self.cell.clone(), with_key, delay, period);
+        let header = Header::new(Kind::Timer, slot, generation, M::ID, 0);
+        let frame = archive_alone(header, message, core.limits().max_payload)?;
+        let alarm = core.set_alarm(cell.clone(), frame, delay, period);
         let key = alarm.ok_or(PushError::Full)?;
         Ok(TimerHandle { key, worker: self.core.worker() })
     }
@@ -190,15 +190,89 @@ impl<A: Actor> Context<A> {
     pub(crate) fn next_signal(&mut self) -> impl Future<Output = Signal> {
         self.reply_to = None;
         let (core, cell) = (&self.core, &self.cell);
-        poll_fn(move |_| {
-            let signal = cell.poll_signal(|delivery| is_live(core, delivery));
-            if let Poll::Ready(Signal::Message(delivery)) = &signal {
-                core.messages_handled.set(core.messages_handled.get() + 1);
-                core.room_made.set(true);
-                cell.enter_section(delivery.section.as_deref());
+        poll_fn(move |_| cell.poll_signal(core))
+    }
+
+    /// Takes the message that is to be handled now.
+    #[inline]
+    pub(crate) fn take_message<M: Message>(&mut self) -> Option<Msg<M>> {
+        self.count_handled();
+        let opened = match self.cell.take_current() {
+            None => {
+                let (header, opened) = self.core.walk.take_for::<M>(&self.cell)?;
+                self.begin_plain(&header);
+                opened
             }
-            signal
-        })
+            Some(delivery) => M::Passing::open(self.begin(delivery)),
+        };
+        match opened {
+            Ok(carrier) => Some(Msg::new(carrier)),
+            Err(error) => {
+                self.core.dead_letters.invalid(M::NAME, &error);
+                self.answer_failure(Failure::Invalid);
+                None
+            }
+        }
+    }
+
+    /// Takes the next message of the walk, if it is one more of those that have just been handled.
+    #[inline]
+    pub(crate) fn take_another<M: Message>(&mut self) -> Option<Msg<M>> {
+        if !self.cell.may_go_on() || !self.core.clock.allows() {
+            return None;
+        }
+        let told = self.core.walk.take_told_for::<M>(&self.cell)?;
+        self.count_handled();
+        self.cell.enter_section(None);
+        Some(Msg::new(told))
+    }
+
+    #[inline]
+    fn begin_plain(&mut self, header: &Header) {
+        self.cell.enter_section(None);
+        self.reply_to = ReplyTo::of_plain(header);
+    }
+
+    fn begin(&mut self, delivery: Delivery) -> Envelope {
+        self.cell.enter_section(delivery.section.as_deref());
+        self.reply_to = delivery.reply_to;
+        delivery.envelope
+    }
+
+    /// The message that was to be handled now is none that the actor takes.
+    pub(crate) fn refuse_message(&mut self, failure: Failure) {
+        match self.cell.take_current() {
+            None => {
+                if let Some((header, _)) = self.core.walk.take_for::<()>(&self.cell) {
+                    self.begin_plain(&header);
+                }
+            }
+            Some(delivery) => {
+                let envelope = self.begin(delivery);
+                discard("a message", envelope);
+            }
+        }
+        self.answer_failure(failure);
+    }
+
+    #[inline(always)]
+    pub(crate) fn answer<R: Message>(&mut self, reply: Reply<R>) {
+        if self.reply_to.is_some()
+            && let Some(reply_to) = self.reply_to.take()
+        {
+            reply_to.answer(reply);
+        }
+    }
+
+    fn answer_failure(&mut self, failure: Failure) {
+        if let Some(reply_to) = self.reply_to.take() {
+            reply_to.fail(failure);
+        }
+    }
+
+    fn count_handled(&self) {
+        self.core.messages_handled.set(self.core.messages_handled.get() + 1);
+        self.core.room_made.set(true);
     }
 
     /// The actor is about to stop: no section runs any more, and those who wait for one learn it.
@@ -220,17 +294,16 @@ impl<A: Actor> Context<A> {
 
 /// Whether a message is still wanted now that it is at the front: a cancelled timer's is not, nor is
 /// an ask that its asker has given up.
-fn is_live(core: &Core, delivery: &Delivery) -> bool {
-    let header = delivery.envelope.header();
-    if header.kind == Kind::Timer {
-        return core.accept_alarm(header.correlation);
+pub(crate) fn is_live(core: &Core, delivery: &Delivery) -> bool {
+    if let Some(alarm) = delivery.alarm {
+        return core.accept_alarm(alarm);
     }
     let expired = delivery
         .section
         .as_ref()
         .and_then(|section| section.deadline)
         .is_some_and(|deadline| core.now() >= deadline);
-    !(expired && header.kind == Kind::Ask)
+    !(expired && delivery.reply_to.is_some())
 }
 
 impl<A: Actor> Drop for Context<A> {

@@ -9,6 +9,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    mem::ManuallyDrop,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -19,9 +20,9 @@ use annulus_codec::{
     address::{Address, NodeId, Slot},
     chunk::ChunkPool,
     extension::Extensions,
-    frame::{Frame, FrameReader, Header, Kind},
+    frame::{Frame, FrameReader, Frames, Header, Kind},
     message::{Message, MessageId},
-    outbox::{Admission, Destination, Outbox, Parcel, PushError},
+    outbox::{Admission, Destination, Outbox, PushError},
     passing::{Envelope, Passing},
 };
 use annulus_transport::{driver::Mono, io::Io};
@@ -30,6 +31,7 @@ use crate::{
     actors::ActorTable,
     ask::{AskTable, asking_worker},
     cell::ActorCell,
+    clock::TurnClock,
     config::Limits,
     contain::wake,
     datagram::Datagrams,
@@ -47,11 +49,13 @@ use crate::{
     respond::ReplyTo,
     tasks::{Runnable, TaskTable},
     timers::Timers,
+    walk::Walk,
 };
 
 thread_local! {
     /// The core whose turn it is on this thread.
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    // It has no destructor, which makes the access cheap: whoever enters a core also leaves it.
+    static CURRENT: RefCell<Option<ManuallyDrop<Rc<Core>>>> = const { RefCell::new(None) };
 }
 
 /// Frames that came in over a link and have not been walked yet.
@@ -69,6 +73,10 @@ pub(crate) struct Core {
     now: Cell<Mono>,
     pub(crate) inbox: RefCell<Outbox>,
     pub(crate) inbound: RefCell<VecDeque<Inbound>>,
+    pub(crate) walk: Walk,
+    /// What is left of a walk of the inbox.
+    pub(crate) unwalked: RefCell<Option<Frames>>,
+    pub(crate) clock: TurnClock,
     pub(crate) lanes: Lanes,
     pub(crate) links: Links,
     pub(crate) datagrams: Datagrams,
@@ -79,7 +87,7 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     pub(crate) dead_letters: DeadLetters,
     /// The actor whose handler is being polled.
-    pub(crate) running: RefCell<Option<Rc<ActorCell>>>,
+    pub(crate) running: Cell<Option<Rc<ActorCell>>>,
     /// Those who wait for room in some queue.
     waiting_for_room: RefCell<Vec<Waker>>,
     /// Whether some queue has been emptied a little since they were last woken.
@@ -110,6 +118,9 @@ impl Core {
             pool,
             now: Cell::new(now),
             inbound: RefCell::default(),
+            walk: Walk::default(),
+            unwalked: RefCell::default(),
+            clock: TurnClock::new(now),
             links: Links::default(),
             datagrams: Datagrams::default(),
             actors: ActorTable::new(worker, limits.actors),
@@ -118,7 +129,7 @@ impl Core {
             asks: AskTable::default(),
             timers: Timers::new(now),
             dead_letters: DeadLetters::default(),
-            running: RefCell::new(None),
+            running: Cell::new(None),
             waiting_for_room: RefCell::default(),
             room_made: Cell::new(false),
             messages_handled: Cell::new(0),
@@ -133,23 +144,23 @@ impl Core {
     /// Makes this the thread's current core while `run` runs.
     pub(crate) fn enter<T>(self: &Rc<Self>, run: impl FnOnce() -> T) -> T {
         /// Puts back what was there before, however `run` ends.
-        struct Before(Option<Rc<Core>>);
+        struct Before(Option<ManuallyDrop<Rc<Core>>>);
 
         impl Drop for Before {
             fn drop(&mut self) {
-                CURRENT.set(self.0.take());
+                let left = CURRENT.replace(self.0.take());
+                drop(left.map(ManuallyDrop::into_inner));
             }
         }
 
-        let _before = Before(CURRENT.replace(Some(self.clone())));
+        let _before = Before(CURRENT.replace(Some(ManuallyDrop::new(self.clone()))));
         run()
     }
 
     /// Looks at the current core, if the thread is a worker.
     #[inline]
     pub(crate) fn try_with<T>(look: impl FnOnce(&Rc<Core>) -> T) -> Option<T> {
-        // The thread-local is gone while the thread ends: then it is no worker any more.
-        CURRENT.try_with(|current| current.borrow().as_ref().map(look)).ok().flatten()
+        CURRENT.with(|current| current.borrow().as_deref().map(look))
     }
 
     /// Does something on the current core, if the thread is a worker; nothing otherwise.
@@ -191,7 +202,9 @@ impl Core {
 
     /// The actor whose handler is being polled.
     pub(crate) fn running_actor(&self) -> Option<Rc<ActorCell>> {
-        self.running.borrow().clone()
+        let running = self.running.take();
+        self.running.set(running.clone());
+        running
     }
 
     /// The node of an address, if it is not this one.
@@ -209,13 +222,13 @@ impl Core {
 
     /// Sends a message towards an actor, wherever it is. The message stays in the option unless it is
     /// moved to the receiver; the caller drops it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send<M: Message>(
         self: &Rc<Self>,
         to: Address,
         kind: Kind,
         correlation: u64,
-        extensions: &Extensions,
+        extensions: Option<&Extensions>,
         message: &mut Option<M>,
         admission: Admission,
     ) -> Result<(), TellError> {
@@ -244,7 +257,7 @@ impl Core {
     }
 
     /// Pushes something into the outbox that leads to an actor.
-    #[inline]
+    #[inline(always)]
     fn push_towards(
         self: &Rc<Self>,
         to: Address,
@@ -252,28 +265,28 @@ impl Core {
         push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
     ) -> Result<(), TellError> {
         let link;
-        let mut receiver = None;
-        let outbox = if to.node() == self.shared.id {
+        let here = to.node() == self.shared.id;
+        let own = here && to.slot().worker() == self.worker;
+        let outbox = if here {
             if to.incarnation() != self.shared.incarnation_tag {
                 return Err(TellError::Dead);
             }
-            let worker = to.slot().worker();
-            if worker == self.worker {
-                receiver = Some(self.check_receiver(to, admission)?);
+            if own {
+                self.keep_place(to, admission)?;
                 &self.inbox
             } else {
-                self.lanes.outbox(worker).ok_or(TellError::Dead)?
+                self.lanes.outbox(to.slot().worker()).ok_or(TellError::Dead)?
             }
         } else {
             link = self.link_to(to)?;
             self.links.mark_dirty(&link);
             &link.outbox
         };
-        push(&mut outbox.borrow_mut())?;
-        if let Some(receiver) = receiver {
-            receiver.promise();
+        let pushed = push(&mut outbox.borrow_mut());
+        if own && pushed.is_err() {
+            self.actors.look(to.slot().index(), to.generation(), |cell| cell.give_place());
         }
-        Ok(())
+        Ok(pushed?)
     }
 
     /// Sends a message of the node's own actors to each other: it is never refused for want of room.
@@ -283,23 +296,15 @@ impl Core {
         message: M,
     ) -> Result<(), TellError> {
         let mut message = Some(message);
-        let nothing = Extensions::default();
-        self.send(to.address(), Kind::Tell, 0, &nothing, &mut message, Admission::Always)
+        self.send(to.address(), Kind::Tell, 0, None, &mut message, Admission::Always)
     }
 
-    /// What can be said at once about an actor of this worker.
+    /// Keeps a place in the mailbox of an actor of this worker.
     #[inline]
-    fn check_receiver(
-        &self,
-        to: Address,
-        admission: Admission,
-    ) -> Result<Rc<ActorCell>, TellError> {
-        let receiver = self.actors.find(to.slot().index(), to.generation());
-        let receiver = receiver.filter(|cell| !cell.is_closed()).ok_or(TellError::Dead)?;
-        if admission == Admission::Bounded && !receiver.has_room() {
-            return Err(TellError::Full);
-        }
-        Ok(receiver)
+    fn keep_place(&self, to: Address, admission: Admission) -> Result<(), TellError> {
+        let kept =
+            self.actors.look(to.slot().index(), to.generation(), |cell| cell.keep_place(admission));
+        kept.unwrap_or(Err(TellError::Dead))
     }
 
     fn link_to(&self, to: Address) -> Result<Rc<Link>, TellError> {
@@ -331,13 +336,7 @@ impl Core {
         }
         let pushed = self.with_way_back(origin, correlation, |outbox| match same.take() {
             Some(carrier) => R::Passing::forward(carrier, header, outbox),
-            None => R::Passing::pack(
-                &mut value,
-                header,
-                &Extensions::default(),
-                outbox,
-                Admission::Always,
-            ),
+            None => R::Passing::pack(&mut value, header, None, outbox, Admission::Always),
         });
         match pushed {
             Some(Ok(())) => {}
@@ -398,52 +397,9 @@ impl Core {
 
     // --- Receiving -------------------------------------------------------------------------------
 
-    /// Hands all frames of a parcel of this process to their receivers.
-    ///
-    /// `promised` says that the places of its messages in the mailboxes are kept: it is the worker's
-    /// own inbox.
-    pub(crate) fn walk(self: &Rc<Self>, parcel: Parcel, promised: bool) -> Option<FrameReader> {
-        match parcel {
-            Parcel::Frames(mut frames) => {
-                while let Ok(Some(frame)) = frames.next_frame() {
-                    self.dispatch_own(Envelope::Frame(frame), promised);
-                }
-                Some(frames)
-            }
-            Parcel::Single(envelope) => {
-                self.dispatch_own(envelope, promised);
-                None
-            }
-        }
-    }
-
-    /// A frame or value from a worker of this node. If it came to the node over a link, an extension
-    /// says which.
-    #[inline]
-    fn dispatch_own(self: &Rc<Self>, envelope: Envelope, promised: bool) {
-        let frame = match &envelope {
-            Envelope::Frame(frame) => frame,
-            Envelope::Value(value) => {
-                let extensions = value.extensions.as_deref().cloned();
-                let section = extensions.and_then(|e| Section::from_extensions(e, self.now()));
-                return self.dispatch(envelope, Origin::Local, section, promised);
-            }
-        };
-        if frame.header().extension_len == 0 {
-            return self.dispatch(envelope, Origin::Local, None, promised);
-        }
-        let extensions = frame.extensions().unwrap_or_default();
-        let origin = match extensions.origin {
-            Some((node, incarnation)) => Origin::Link(Peer { node, incarnation }),
-            None => Origin::Local,
-        };
-        let section = Section::from_extensions(extensions, self.now());
-        self.dispatch(envelope, origin, section, promised);
-    }
-
     /// A frame from another node.
     pub(crate) fn dispatch_foreign(self: &Rc<Self>, frame: Frame, origin: Origin) {
-        let header = *frame.header();
+        let header = frame.header();
         let worker = match header.kind {
             Kind::Reply | Kind::Failure => asking_worker(header.correlation),
             _ => header.slot.worker(),
@@ -495,15 +451,14 @@ impl Core {
         self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
     }
 
-    #[inline]
-    fn dispatch(
+    pub(crate) fn dispatch(
         self: &Rc<Self>,
         envelope: Envelope,
         origin: Origin,
         section: Option<Section>,
         promised: bool,
     ) {
-        let header = *envelope.header();
+        let header = envelope.header();
         match header.kind {
             Kind::Tell => self.deliver(Delivery::new(envelope, None), section, promised),
             Kind::Ask => {

@@ -97,8 +97,7 @@ impl<P> DatagramRef<P> {
         P: Accepts<M, I>,
     {
         tell_with(message, |core, message| {
-            let nothing = Extensions::default();
-            core.send_datagram(self.to.address(), Kind::Tell, 0, &nothing, message)
+            core.send_datagram(self.to.address(), Kind::Tell, 0, None, message)
         })
     }
 
@@ -220,7 +219,7 @@ impl Core {
         to: Address,
         kind: Kind,
         correlation: u64,
-        extensions: &Extensions,
+        extensions: Option<&Extensions>,
         message: &mut Option<M>,
     ) -> Result<(), TellError> {
         let Some(peer) = self.peer_of(to) else {

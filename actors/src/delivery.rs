@@ -9,7 +9,7 @@ use annulus_codec::{
 };
 use annulus_transport::driver::Mono;
 
-use crate::respond::ReplyTo;
+use crate::{respond::ReplyTo, timers::AlarmKey};
 
 /// Where a frame came from, and so where its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +42,19 @@ pub(crate) struct Peer {
 
 /// A message for an actor.
 #[derive(Debug)]
-#[doc(hidden)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     pub(crate) envelope: Envelope,
     /// Where the answer goes, if one is wanted.
     pub(crate) reply_to: Option<ReplyTo>,
     /// What the handler inherits. Most messages bring nothing.
     pub(crate) section: Option<Box<Section>>,
+    /// The timer that it comes from.
+    pub(crate) alarm: Option<AlarmKey>,
 }
 
 impl Delivery {
     pub(crate) fn new(envelope: Envelope, reply_to: Option<ReplyTo>) -> Self {
-        Delivery { envelope, reply_to, section: None }
+        Delivery { envelope, reply_to, section: None, alarm: None }
     }
 }
 

@@ -12,6 +12,7 @@ mod actor;
 mod actors;
 mod ask;
 mod cell;
+mod clock;
 mod cluster;
 mod config;
 mod contain;
@@ -37,6 +38,7 @@ mod stats;
 mod steward;
 mod tasks;
 mod timers;
+mod walk;
 mod worker;
 
 pub use annulus_codec as codec;

@@ -7,11 +7,8 @@ use annulus_codec::message::{Message, MessageId};
 use crate::{
     actor::{Actor, Respond},
     context::Context,
-    delivery::Delivery,
     error::Failure,
-    message::Msg,
 };
-use annulus_codec::passing::Passing;
 
 /// A list of messages. Implemented for tuples of up to 16 message types.
 pub trait Protocol: 'static {
@@ -37,49 +34,21 @@ pub struct At<const N: usize>;
     note = "implement `Handler<M>` for each message `M` in it"
 )]
 pub trait Serve<A: Actor>: Protocol {
-    /// Hands one delivery to its handler.
+    /// Hands the message that the context has to its handler.
     #[doc(hidden)]
-    fn serve(
-        actor: &mut A,
-        delivery: Delivery,
-        context: &mut Context<A>,
-    ) -> impl Future<Output = ()>;
+    fn serve(actor: &mut A, found: MessageId, context: &mut Context<A>)
+    -> impl Future<Output = ()>;
 }
 
-async fn serve_one<A: Respond<M>, M: Message>(
-    actor: &mut A,
-    delivery: Delivery,
-    context: &mut Context<A>,
-) {
-    let Delivery { envelope, reply_to, .. } = delivery;
-    match M::Passing::open(envelope) {
-        Ok(carrier) => {
-            context.reply_to = reply_to;
-            let reply = actor.respond(Msg::new(carrier), context).await;
-            if let Some(reply_to) = context.reply_to.take() {
-                reply_to.answer(reply);
-            }
-        }
-        Err(error) => {
-            context.core().dead_letters.invalid(M::NAME, &error);
-            if let Some(reply_to) = reply_to {
-                reply_to.fail(Failure::Invalid);
-            }
-        }
-    }
-}
-
-fn refuse<A: Actor>(delivery: Delivery, context: &Context<A>, messages: &[MessageId]) {
-    let found = delivery.envelope.header().message;
+#[cold]
+fn refuse<A: Actor>(found: MessageId, context: &mut Context<A>, messages: &[MessageId]) {
     let failure = if messages.iter().any(|known| known.same_name(found)) {
         Failure::Incompatible
     } else {
         Failure::Unknown
     };
     context.core().dead_letters.unhandled(context.address(), found, failure);
-    if let Some(reply_to) = delivery.reply_to {
-        reply_to.fail(failure);
-    }
+    context.refuse_message(failure);
 }
 
 /// Whether two of the messages have the same half of the identity that comes from the name.
@@ -115,14 +84,14 @@ macro_rules! protocol {
         impl<Act: Actor $(+ Respond<$message>)+, $($message: Message),+> Serve<Act>
             for ($($message,)+)
         {
-            async fn serve(actor: &mut Act, delivery: Delivery, context: &mut Context<Act>) {
-                let found = delivery.envelope.header().message;
+            #[inline]
+            async fn serve(actor: &mut Act, found: MessageId, context: &mut Context<Act>) {
                 $(
                     if found == $message::ID {
-                        return serve_one::<Act, $message>(actor, delivery, context).await;
+                        return <Act as Respond<$message>>::serve(actor, context).await;
                     }
                 )+
-                refuse(delivery, context, Self::MESSAGES);
+                refuse(found, context, Self::MESSAGES);
             }
         }
     };

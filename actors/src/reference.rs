@@ -13,7 +13,6 @@ use std::{
 
 use annulus_codec::{
     address::{Address, AddressResolver, ArchivedAddress},
-    extension::Extensions,
     frame::Kind,
     message::Message,
     outbox::Admission,
@@ -72,8 +71,7 @@ impl<P> ActorRef<P> {
         P: Accepts<M, I>,
     {
         tell_with(message, |core, message| {
-            let nothing = Extensions::default();
-            core.send(self.address, Kind::Tell, 0, &nothing, message, Admission::Bounded)
+            core.send(self.address, Kind::Tell, 0, None, message, Admission::Bounded)
         })
     }
 

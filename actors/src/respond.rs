@@ -1,6 +1,9 @@
 //! The answer to an ask: sent exactly once, whatever becomes of the handler.
 
-use annulus_codec::message::Message;
+use annulus_codec::{
+    frame::{Header, Kind},
+    message::Message,
+};
 
 use crate::{core::Core, delivery::Origin, error::Failure, message::Reply};
 
@@ -15,6 +18,12 @@ pub(crate) struct ReplyTo {
 impl ReplyTo {
     pub(crate) fn new(origin: Origin, correlation: u64) -> Self {
         ReplyTo { origin, correlation, open: true }
+    }
+
+    /// Where the answer to a message of this node goes, if it wants one.
+    #[inline]
+    pub(crate) fn of_plain(header: &Header) -> Option<Self> {
+        (header.kind == Kind::Ask).then(|| ReplyTo::new(Origin::Local, header.correlation))
     }
 
     /// Sends the reply; [`Reply::Later`] sends nothing, and is a fault of the handler if nobody holds

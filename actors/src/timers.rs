@@ -44,16 +44,6 @@ pub(crate) struct AlarmKey {
     generation: u32,
 }
 
-impl AlarmKey {
-    fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
-
-    fn from_bits(bits: u64) -> Self {
-        AlarmKey { index: bits as u32, generation: (bits >> 32) as u32 }
-    }
-}
-
 /// A message timer: it lives until it has been handled for the last time, or is cancelled.
 struct Alarm {
     generation: u32,
@@ -163,12 +153,11 @@ impl Core {
         self.timers.expired.replace(expired);
     }
 
-    /// Sets a message timer. The key goes into the frame's correlation id. `None` if the worker has too
-    /// many.
+    /// Sets a message timer. `None` if the worker has too many.
     pub(crate) fn set_alarm(
         &self,
         actor: Rc<ActorCell>,
-        frame: impl FnOnce(u64) -> Frame,
+        frame: Frame,
         delay: Duration,
         period: Option<Duration>,
     ) -> Option<AlarmKey> {
@@ -181,7 +170,7 @@ impl Core {
         let key = alarms.insert(|key| Alarm {
             generation: key.generation,
             actor,
-            frame: frame(key.to_bits()),
+            frame,
             period,
             due,
             timer: Some(self.insert_timer(due, TimerEvent::Message(key))),
@@ -202,14 +191,14 @@ impl Core {
             (alarm.actor.clone(), alarm.frame.clone())
         };
         let (actor, frame) = ring;
-        let delivery = Delivery::new(Envelope::Frame(frame), None);
+        let mut delivery = Delivery::new(Envelope::Frame(frame), None);
+        delivery.alarm = Some(key);
         self.deliver_alarm(&actor, delivery);
     }
 
     /// Whether the message of a timer is still wanted, asked just before it is handled. A periodic
     /// timer is set anew here, so that a slow actor is never flooded by its own timers.
-    pub(crate) fn accept_alarm(&self, correlation: u64) -> bool {
-        let key = AlarmKey::from_bits(correlation);
+    pub(crate) fn accept_alarm(&self, key: AlarmKey) -> bool {
         let mut alarms = self.timers.alarms.borrow_mut();
         let Some(alarm) = alarms.find(key) else {
             return false;

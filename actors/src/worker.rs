@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use annulus_codec::outbox::Parcel;
 use annulus_transport::driver::{DriverError, Mono, Wait};
 
 use crate::{
@@ -108,6 +109,7 @@ impl Worker {
     fn work(&mut self) -> Wait {
         let core = self.core.clone();
         core.refresh_now();
+        core.clock.begin(core.now());
         let mut busy = self.take_commands();
         busy |= core.drain_lanes();
         busy |= core.walk_inbound();
@@ -117,6 +119,7 @@ impl Worker {
         busy |= core.run_steps();
         core.flush_lanes();
         if busy {
+            core.clock.read(&core);
             self.busy_at = core.now();
         }
         self.park()
@@ -166,7 +169,7 @@ impl Core {
     /// Whether there is nothing to do but wait.
     fn is_idle(&self) -> bool {
         self.ready.borrow().is_empty()
-            && self.inbox.borrow().is_empty()
+            && self.inbox_is_empty()
             && self.inbound.borrow().is_empty()
             && !self.owes_room()
             && !self.links.any_dirty()
@@ -177,22 +180,43 @@ impl Core {
     /// anything.
     fn run_steps(self: &Rc<Self>) -> bool {
         for step in 0..STEPS_PER_TURN {
-            let parcel = self.inbox.borrow_mut().pop();
-            let had_parcel = parcel.is_some();
-            if let Some(parcel) = parcel {
-                self.walk(parcel, true);
-                self.inbox.borrow_mut().rewind();
-                self.room_made.set(true);
+            let had_parcel = self.walk_inbox();
+            if self.clock.is_over() {
+                break;
             }
             let next = self.ready.borrow_mut().pop_front();
             match next {
                 Some(Runnable::Actor { index, generation }) => self.resume_actor(index, generation),
-                Some(Runnable::Task(key)) => self.run_task(key),
+                Some(Runnable::Task(key)) => {
+                    self.run_task(key);
+                    self.clock.ran(self, "a task");
+                }
                 // Out of work: the writers of links get what has gathered meanwhile.
                 None if !had_parcel && !self.flush_links() => return step > 0,
                 None => {}
             }
         }
+        true
+    }
+
+    /// Whether nothing waits for this worker's own actors.
+    pub(crate) fn inbox_is_empty(&self) -> bool {
+        self.inbox.borrow().is_empty() && self.unwalked.borrow().is_none()
+    }
+
+    /// Hands on what waits in the inbox. Returns whether there was anything.
+    fn walk_inbox(self: &Rc<Self>) -> bool {
+        let unwalked = self.unwalked.take().map(Parcel::Frames);
+        let Some(parcel) = unwalked.or_else(|| self.inbox.borrow_mut().pop()) else {
+            return false;
+        };
+        let walked = self.walk(parcel, true);
+        if let Some(rest) = walked.filter(|frames| frames.peek().is_some()) {
+            self.unwalked.replace(Some(rest));
+        } else {
+            self.inbox.borrow_mut().rewind();
+        }
+        self.room_made.set(true);
         true
     }
 

@@ -6,7 +6,7 @@
 //! [`Archived::open`] has just validated. Of the first the 64 bits of the id are all that is looked at; what
 //! this trusts in is written down in [`message`](crate::message#what-is-trusted).
 
-use std::{fmt, marker::PhantomData, mem::MaybeUninit, num::NonZeroUsize, ops::Deref};
+use std::{fmt, marker::PhantomData, mem::MaybeUninit, num::NonZeroUsize, ops::Deref, ptr, slice};
 
 use rkyv::{
     Archive, Portable, Serialize,
@@ -21,11 +21,10 @@ use rkyv::{
 };
 
 use crate::{
-    address::Slot,
     bytes::Bytes,
     chunk::{ChunkPool, ChunkWriter, Lease, PoolExhausted},
     extension::Extensions,
-    frame::{FRAME_ALIGN, Frame, HEADER_LEN, Header, Kind, padded},
+    frame::{FRAME_ALIGN, Frame, HEADER_LEN, Header, padded},
     message::{Layout, Message, MessageId},
 };
 
@@ -170,22 +169,23 @@ impl Writer<Failure> for PayloadWriter<'_> {
 ///
 /// # Errors
 /// If it does not fit, is too large, or the message cannot be serialised; the chunk is as it was.
-#[inline]
+#[inline(always)]
 pub(crate) fn write_frame<M: Archivable>(
     chunk: &mut ChunkWriter,
     arena: &mut Arena,
     mut header: Header,
-    extensions: &Extensions,
+    extensions: Option<&Extensions>,
     message: &M,
     max_payload: usize,
 ) -> Result<usize, WriteError> {
     const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
     header.message = M::ID;
     header.set_foreign(false);
-    if extensions.is_too_long() {
-        return Err(WriteError::ChainTooLong);
-    }
-    let extension_len = if extensions.is_empty() { 0 } else { extensions.encoded_len() };
+    let extension_len = match extensions {
+        None => 0,
+        Some(extensions) if extensions.is_too_long() => return Err(WriteError::ChainTooLong),
+        Some(extensions) => extensions.encoded_len(),
+    };
     header.extension_len = extension_len as u16;
     let payload_start = HEADER_LEN + extension_len;
     let spare = chunk.spare_mut();
@@ -206,11 +206,18 @@ pub(crate) fn write_frame<M: Archivable>(
     }
     header.payload_len = payload_len as u32;
     let frame_len = header.frame_len();
-    let Some(padding) = spare.get_mut(payload_start + payload_len..frame_len) else {
+    let Some(rest) = spare.get_mut(payload_start + payload_len..) else {
         return Err(WriteError::NoRoom { needed: frame_len });
     };
-    padding.fill(MaybeUninit::new(0));
-    if extension_len > 0 {
+    // A whole block of zeros, if there is room, is one store; what lies behind the frame is not used yet.
+    match rest.first_chunk_mut::<FRAME_ALIGN>() {
+        Some(block) => *block = [MaybeUninit::new(0); FRAME_ALIGN],
+        None => match rest.get_mut(..frame_len - payload_start - payload_len) {
+            Some(padding) => padding.fill(MaybeUninit::new(0)),
+            None => return Err(WriteError::NoRoom { needed: frame_len }),
+        },
+    }
+    if let Some(extensions) = extensions {
         let mut encoded = Vec::with_capacity(extension_len);
         extensions.encode(&mut encoded);
         spare[HEADER_LEN..payload_start].write_copy_of_slice(&encoded);
@@ -222,8 +229,46 @@ pub(crate) fn write_frame<M: Archivable>(
     Ok(frame_len)
 }
 
+/// Whether a message's own bytes are its archive, and so its frames are all of one length.
+pub(crate) const fn is_flat<M: Archivable>() -> bool {
+    M::COPY_OPTIMIZATION.is_enabled() && size_of::<M>() > 0
+}
+
+/// Writes one whole frame without extensions at the end of a chunk, for a message that
+/// [`is_flat`]. Returns whether there was room.
+#[inline(always)]
+pub(crate) fn write_flat<M: Archivable>(
+    chunk: &mut ChunkWriter,
+    mut header: Header,
+    message: &M,
+) -> bool {
+    const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
+    assert!(const { is_flat::<M>() } && size_of::<M>() == size_of::<M::Archived>());
+    header.message = M::ID;
+    header.payload_len = const { size_of::<M>() as u32 };
+    header.extension_len = 0;
+    header.set_foreign(false);
+    let frame_len = const { HEADER_LEN + padded(size_of::<M>()) };
+    let Some(room) = chunk.spare_mut().get_mut(..frame_len) else {
+        return false;
+    };
+    let (head, body) = room.split_at_mut(HEADER_LEN);
+    head.write_copy_of_slice(&header.to_bytes());
+    if let Some(last) = body.last_chunk_mut::<FRAME_ALIGN>() {
+        *last = [MaybeUninit::new(0); FRAME_ALIGN];
+    }
+    // SAFETY: that the copy optimisation is enabled says that the bytes of an `M` are all initialised and
+    // are those of its archive. They are read as a slice of their own length, while `message` is borrowed.
+    let bytes = unsafe { slice::from_raw_parts(ptr::from_ref(message).cast(), size_of::<M>()) };
+    body[..size_of::<M>()].write_copy_of_slice(bytes);
+    // SAFETY: header, payload and, in the last block of the body, padding were all just written, as one
+    // whole frame whose payload is an archive of the type that its message id names.
+    unsafe { chunk.commit(frame_len) };
+    true
+}
+
 /// Serialises a value behind what the writer has. Returns where the writer ended, too.
-#[inline]
+#[inline(always)]
 fn serialize<'a, T: Serialize<ArchiveSerializer<'a>>>(
     value: &T,
     writer: PayloadWriter<'a>,
@@ -285,15 +330,12 @@ pub fn finish<M: Archivable>(
     // SAFETY: the serialiser wrote `besides` bytes behind the filled ones, and the padding was just
     // zeroed.
     unsafe { chunk.commit(besides + padding) };
-    let mut header = Header::new(Kind::Tell, Slot::new(0, 0), 0, M::ID, 0);
-    header.payload_len = payload_len as u32;
-    let frame = Frame::new(header, chunk.whole());
-    Ok(Archived { frame, message: PhantomData })
+    Ok(Archived { payload: chunk.whole().into_slice(0, payload_len), message: PhantomData })
 }
 
 /// A message where it lies: a lease on its archive, known to be valid.
 pub struct Archived<M> {
-    frame: Frame,
+    payload: Lease,
     message: PhantomData<fn() -> M>,
 }
 
@@ -304,24 +346,35 @@ impl<M: Archivable> Archived<M> {
     /// If the frame holds another message, or the bytes are not valid.
     #[inline]
     pub fn open(frame: Frame) -> Result<Self, AccessError> {
-        let found = frame.header().message;
-        if found != M::ID || !frame.header().kind.carries_message() {
-            return Err(AccessError::WrongMessage { expected: M::ID, found });
-        }
-        if !frame.trusted() || cfg!(debug_assertions) {
-            validate::<M>(frame.payload())?;
-        }
-        Ok(Archived { frame, message: PhantomData })
+        let header = frame.header();
+        Self::from_parts(&header, frame.into_payload())
     }
 
-    /// The frame, which may be sent on as it is.
-    pub fn into_frame(self) -> Frame {
-        self.frame
+    /// Opens a payload of this process whose header is somewhere else.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    #[inline]
+    pub(crate) fn from_parts(header: &Header, payload: Lease) -> Result<Self, AccessError> {
+        let found = header.message;
+        if found != M::ID || !header.kind.carries_message() {
+            return Err(AccessError::WrongMessage { expected: M::ID, found });
+        }
+        if header.is_foreign() || cfg!(debug_assertions) {
+            validate::<M>(&payload)?;
+        }
+        Ok(Archived { payload, message: PhantomData })
+    }
+
+    /// The payload's bytes.
+    #[inline]
+    pub fn into_payload(self) -> Lease {
+        self.payload
     }
 
     /// A share of the payload's bytes.
     pub fn payload(&self) -> Lease {
-        self.frame.payload_lease()
+        self.payload.clone()
     }
 }
 
@@ -340,24 +393,25 @@ impl<M: Archivable> Deref for Archived<M> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: there are two constructors. `finish` has just archived an `M`. `open` found the message
-        // id to be that of `M`, and either validated the payload or knows that this process wrote it with
-        // `write_frame` or `finish`, which bind the id to the type (the contract of `Message`, with the
-        // trust in its hashes that the module `message` describes): frames are not foreign only if they
-        // come out of an outbox or from `finish`, and `readdressed` keeps the id. Payloads start at
-        // multiples of 16 and never change.
-        unsafe { access_unchecked::<M::Archived>(self.frame.payload()) }
+        // SAFETY: there are two constructors. `finish` has just archived an `M`. `from_parts` found the
+        // message id to be that of `M`, and either validated the payload or knows that this process wrote
+        // it with `write_frame` or `finish`, which bind the id to the type (the contract of `Message`, with
+        // the trust in its hashes that the module `message` describes): frames are not foreign only if
+        // they come out of an outbox, which writes messages (`push_message`), passes on what is an
+        // `Archived` of the type that it names (`push_archived`), or keeps the mark of what is foreign
+        // (`push_relayed`). Payloads start at multiples of 16 and never change.
+        unsafe { access_unchecked::<M::Archived>(&self.payload) }
     }
 }
 
 impl<M> Clone for Archived<M> {
     fn clone(&self) -> Self {
-        Archived { frame: self.frame.clone(), message: PhantomData }
+        Archived { payload: self.payload.clone(), message: PhantomData }
     }
 }
 
 impl<M> fmt::Debug for Archived<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Archived({:?})", self.frame.header())
+        write!(f, "Archived({:?})", self.payload)
     }
 }

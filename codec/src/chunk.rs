@@ -201,16 +201,22 @@ impl fmt::Debug for ChunkPool {
 }
 
 /// Drops one owner of a chunk; the last one sends the chunk back to its pool.
+#[inline]
 fn release(head: NonNull<Head>) {
     // SAFETY: the caller owned a share (`owners` counted it), so the head is alive.
     let owners = unsafe { &head.as_ref().owners };
-    owners.set(owners.get() - 1);
-    if owners.get() == 0 {
-        let chunk = SealedChunk { head, committed: 0, taken: 0 };
-        match chunk.head().pool.take() {
-            Some(pool) => pool.give_back(chunk),
-            None => drop(chunk),
-        }
+    let left = owners.get() - 1;
+    owners.set(left);
+    if left == 0 {
+        send_home(SealedChunk { head, committed: 0, taken: 0 });
+    }
+}
+
+#[cold]
+fn send_home(chunk: SealedChunk) {
+    match chunk.head().pool.take() {
+        Some(pool) => pool.give_back(chunk),
+        None => drop(chunk),
     }
 }
 
@@ -297,17 +303,20 @@ pub struct ChunkWriter {
 }
 
 impl ChunkWriter {
+    #[inline]
     fn head(&self) -> &Head {
         // SAFETY: the writer owns a share of the chunk, so the head is alive.
         unsafe { self.head.as_ref() }
     }
 
+    #[inline]
     fn base(&self) -> *mut u8 {
         // SAFETY: the bytes follow the head in the same allocation.
         unsafe { self.head.as_ptr().cast::<u8>().add(size_of::<Head>()) }
     }
 
     /// Bytes that the chunk can hold.
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.head().capacity
     }
@@ -323,17 +332,20 @@ impl ChunkWriter {
     }
 
     /// Bytes that can still be appended.
+    #[inline]
     pub fn spare(&self) -> usize {
         self.capacity() - self.committed
     }
 
     /// Committed bytes that have not been taken yet.
+    #[inline]
     pub fn untaken(&self) -> usize {
         self.committed - self.taken
     }
 
     /// The free end of the chunk, for the kernel or the serialiser to fill. Nothing counts as written
     /// until it is committed.
+    #[inline]
     pub fn spare_mut(&mut self) -> &mut [MaybeUninit<u8>] {
         let spare = self.spare();
         // SAFETY: bytes from `committed` on belong to this writer alone, and `&mut self` makes this
@@ -348,12 +360,14 @@ impl ChunkWriter {
     ///
     /// # Panics
     /// If `count` is more than what is free.
+    #[inline]
     pub unsafe fn commit(&mut self, count: usize) {
         assert!(count <= self.spare(), "committed more bytes than there are");
         self.committed += count;
     }
 
     /// Appends bytes. Returns `false`, with nothing written, if they do not fit.
+    #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         let Some(room) = self.spare_mut().get_mut(..bytes.len()) else {
             return false;
@@ -368,6 +382,7 @@ impl ChunkWriter {
     ///
     /// If nobody else holds the chunk and everything has been taken, the chunk starts over at its
     /// first byte, which is likely to be in the cache.
+    #[inline]
     pub fn take_committed(&mut self) -> Lease {
         let lease = self.lease(self.taken, self.committed - self.taken);
         self.taken = self.committed;
@@ -398,6 +413,7 @@ impl ChunkWriter {
 
     /// Starts over at the first byte, if nobody else holds the chunk and everything has been taken.
     /// Returns whether it did.
+    #[inline]
     pub fn rewind(&mut self) -> bool {
         let idle = self.head().owners.get() == 1 && self.untaken() == 0;
         if idle {
@@ -407,10 +423,11 @@ impl ChunkWriter {
         idle
     }
 
+    #[inline]
     fn lease(&self, start: usize, len: usize) -> Lease {
         let owners = &self.head().owners;
         owners.set(owners.get() + 1);
-        Lease { head: self.head, start: start as u32, len: len as u32 }
+        Lease { head: self.head, span: Span::new(start, len) }
     }
 
     /// Gives up the writer for a chunk that may cross to another thread. What has not been taken goes
@@ -447,25 +464,80 @@ impl fmt::Debug for ChunkWriter {
 /// Cloning a lease costs an increment; no bytes move.
 pub struct Lease {
     head: NonNull<Head>,
-    start: u32,
-    len: u32,
+    span: Span,
+}
+
+/// Which bytes of a chunk: where they start in the lower 32 bits, how many in the next 31, and a mark in
+/// the highest. In one word, so that a lease passes in two registers.
+#[derive(Clone, Copy)]
+struct Span(u64);
+
+const MARK: u64 = 1 << 63;
+
+const _: () = assert!(MAX_CHUNK < 1 << 31);
+
+impl Span {
+    #[inline]
+    fn new(start: usize, len: usize) -> Self {
+        Span(start as u64 | (len as u64) << 32)
+    }
+
+    #[inline]
+    fn start(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    #[inline]
+    fn len(self) -> usize {
+        ((self.0 & !MARK) >> 32) as usize
+    }
 }
 
 impl Lease {
+    #[inline]
     fn head(&self) -> &Head {
         // SAFETY: the lease owns a share of the chunk, so the head is alive.
         unsafe { self.head.as_ref() }
+    }
+
+    /// The same lease with a mark, whose meaning is up to whoever sets it. It goes along when the lease is
+    /// cloned, not when it is sliced.
+    pub(crate) fn marked(mut self) -> Self {
+        self.span.0 |= MARK;
+        self
+    }
+
+    #[inline]
+    pub(crate) fn is_marked(&self) -> bool {
+        self.span.0 & MARK != 0
+    }
+
+    #[inline]
+    fn share(&self, span: Span) -> Lease {
+        let owners = &self.head().owners;
+        owners.set(owners.get() + 1);
+        Lease { head: self.head, span }
     }
 
     /// A lease on a part of this one.
     ///
     /// # Panics
     /// If the part reaches outside.
+    #[inline]
     pub fn slice(&self, start: usize, len: usize) -> Lease {
         assert!(start <= self.len() && len <= self.len() - start, "slice outside of the lease");
-        let owners = &self.head().owners;
-        owners.set(owners.get() + 1);
-        Lease { head: self.head, start: self.start + start as u32, len: len as u32 }
+        self.share(Span::new(self.span.start() + start, len))
+    }
+
+    /// The part of the lease from `start` on, which takes its place.
+    ///
+    /// # Panics
+    /// If the part reaches outside.
+    #[inline]
+    pub(crate) fn into_slice(mut self, start: usize, len: usize) -> Lease {
+        assert!(start <= self.len() && len <= self.len() - start, "slice outside of the lease");
+        self.span = Span::new(self.span.start() + start, len);
+        self
     }
 
     /// Bytes of the whole chunk that this lease keeps in memory.
@@ -485,31 +557,34 @@ impl Lease {
         if let Some(pool) = this.head().pool.take() {
             pool.0.lent.set(pool.0.lent.get() - this.head().capacity);
         }
-        let taken = this.start as usize;
-        Ok(SealedChunk { head: this.head, committed: taken + this.len as usize, taken })
+        let taken = this.span.start();
+        Ok(SealedChunk { head: this.head, committed: taken + this.span.len(), taken })
     }
 }
 
 impl Deref for Lease {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: a lease covers committed bytes only: they are initialised, never written again
         // while this share exists, and alive because of it.
         unsafe {
             let base = self.head.as_ptr().cast::<u8>().add(size_of::<Head>());
-            std::slice::from_raw_parts(base.add(self.start as usize), self.len as usize)
+            std::slice::from_raw_parts(base.add(self.span.start()), self.span.len())
         }
     }
 }
 
 impl Clone for Lease {
+    #[inline]
     fn clone(&self) -> Self {
-        self.slice(0, self.len())
+        self.share(self.span)
     }
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
         release(self.head);
     }
@@ -517,6 +592,6 @@ impl Drop for Lease {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lease({} bytes at {})", self.len, self.start)
+        write!(f, "Lease({} bytes at {})", self.span.len(), self.span.start())
     }
 }

@@ -19,6 +19,7 @@ use std::fmt;
 
 use crate::{
     address::Slot,
+    archive::{AccessError, Archivable, Archived},
     chunk::Lease,
     extension::{ExtensionError, Extensions},
     message::MessageId,
@@ -156,6 +157,7 @@ impl From<ExtensionError> for FrameError {
 
 impl Header {
     /// A header with the lengths still open; the frame writer fills them in.
+    #[inline]
     pub fn new(
         kind: Kind,
         slot: Slot,
@@ -176,20 +178,24 @@ impl Header {
     }
 
     /// Bytes of the whole frame: header, extensions, payload, padding.
+    #[inline]
     pub fn frame_len(&self) -> usize {
         self.payload_start() + padded(self.payload_len as usize)
     }
 
     /// Where the payload starts, counted from the start of the frame.
+    #[inline]
     pub fn payload_start(&self) -> usize {
         HEADER_LEN + self.extension_len as usize
     }
 
     /// Whether the payload came from another node.
+    #[inline]
     pub fn is_foreign(&self) -> bool {
         self.flags & FLAG_FOREIGN != 0
     }
 
+    #[inline]
     pub(crate) fn set_foreign(&mut self, foreign: bool) {
         self.flags = if foreign { FLAG_FOREIGN } else { 0 };
     }
@@ -199,16 +205,23 @@ impl Header {
         Header { flags: 0, ..*self }.to_bytes()
     }
 
+    #[inline]
     pub(crate) fn to_bytes(self) -> [u8; HEADER_LEN] {
+        // Whole words, as they are read again: bytes that were written one by one would have to settle
+        // first.
+        let words = [
+            u64::from(self.payload_len)
+                | (self.kind as u64) << 32
+                | u64::from(self.flags) << 40
+                | u64::from(self.extension_len) << 48,
+            u64::from(self.slot.bits()) | u64::from(self.generation) << 32,
+            self.message.bits(),
+            self.correlation,
+        ];
         let mut bytes = [0; HEADER_LEN];
-        bytes[0..4].copy_from_slice(&self.payload_len.to_le_bytes());
-        bytes[4] = self.kind as u8;
-        bytes[5] = self.flags;
-        bytes[6..8].copy_from_slice(&self.extension_len.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.slot.bits().to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.generation.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.message.bits().to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.correlation.to_le_bytes());
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_le_bytes();
+        }
         bytes
     }
 
@@ -238,32 +251,33 @@ impl Header {
     /// Reads a header that the codec of this process wrote.
     #[inline]
     fn from_own(bytes: &[u8; HEADER_LEN]) -> Self {
-        let kind = match bytes[4] {
-            1 => Kind::Tell,
-            2 => Kind::Ask,
-            3 => Kind::Reply,
-            4 => Kind::Failure,
-            6 => Kind::Timer,
-            _ => Kind::System,
-        };
+        /// What each number stands for; those that are not written are not read either.
+        const KINDS: [Kind; 8] = [
+            Kind::System,
+            Kind::Tell,
+            Kind::Ask,
+            Kind::Reply,
+            Kind::Failure,
+            Kind::System,
+            Kind::Timer,
+            Kind::System,
+        ];
+        let kind = KINDS[usize::from(bytes[4] & 7)];
         Header { flags: bytes[5], ..Self::with_kind(bytes, kind) }
     }
 
     #[inline]
     fn with_kind(bytes: &[u8; HEADER_LEN], kind: Kind) -> Self {
-        let u32_at = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        let word = |at: usize| u64::from_le_bytes(bytes.as_chunks().0[at]);
         Header {
-            payload_len: u32_at(0),
+            payload_len: word(0) as u32,
             kind,
             flags: 0,
-            extension_len: u16::from_le_bytes([bytes[6], bytes[7]]),
-            slot: Slot::from_bits(u32_at(8)),
-            generation: u32_at(12),
-            message: MessageId::from_bits(u64_at(16)),
-            correlation: u64_at(24),
+            extension_len: (word(0) >> 48) as u16,
+            slot: Slot::from_bits(word(1) as u32),
+            generation: (word(1) >> 32) as u32,
+            message: MessageId::from_bits(word(2)),
+            correlation: word(3),
         }
     }
 }
@@ -273,34 +287,38 @@ pub const fn padded(len: usize) -> usize {
     len.next_multiple_of(FRAME_ALIGN)
 }
 
-/// One frame in memory: its header, and a lease on its extensions and payload.
+/// One frame in memory: a lease on all of it.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    header: Header,
-    /// Extensions, then the payload with its padding.
-    body: Lease,
+    /// Header, extensions, payload and padding. Marked if it came from another node and the header does
+    /// not say so.
+    bytes: Lease,
 }
 
 impl Frame {
-    pub(crate) fn new(header: Header, body: Lease) -> Self {
-        debug_assert_eq!(body.len() + HEADER_LEN, header.frame_len());
-        Frame { header, body }
-    }
-
     /// The fixed part.
-    pub fn header(&self) -> &Header {
-        &self.header
+    #[inline]
+    pub fn header(&self) -> Header {
+        let head = self.bytes.first_chunk().expect("a frame has a header");
+        let mut header = Header::from_own(head);
+        if self.bytes.is_marked() {
+            header.set_foreign(true);
+        }
+        header
     }
 
     /// The archive.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
-        let start = self.header.extension_len as usize;
-        &self.body[start..start + self.header.payload_len as usize]
+        let header = self.header();
+        &self.bytes[header.payload_start()..][..header.payload_len as usize]
     }
 
-    /// A share of just the payload's bytes.
-    pub fn payload_lease(&self) -> Lease {
-        self.body.slice(self.header.extension_len as usize, self.header.payload_len as usize)
+    /// The lease on just the payload's bytes.
+    #[inline]
+    pub fn into_payload(self) -> Lease {
+        let header = self.header();
+        self.bytes.into_slice(header.payload_start(), header.payload_len as usize)
     }
 
     /// What the extensions say.
@@ -308,79 +326,117 @@ impl Frame {
     /// # Errors
     /// If they are malformed: that cannot happen for frames that came through a [`FrameReader`].
     pub fn extensions(&self) -> Result<Extensions, ExtensionError> {
-        if self.header.extension_len == 0 {
+        let header = self.header();
+        if header.extension_len == 0 {
             return Ok(Extensions::default());
         }
-        Extensions::parse(&self.body[..self.header.extension_len as usize])
+        Extensions::parse(&self.bytes[HEADER_LEN..header.payload_start()])
     }
 
     /// Whether the payload may be read without validation: this process wrote it.
+    #[inline]
     pub fn trusted(&self) -> bool {
-        !self.header.is_foreign()
+        !self.header().is_foreign()
     }
 
     /// Bytes of memory that the frame keeps from being used again, at most.
     pub fn bytes_held(&self) -> usize {
-        self.body.bytes_held()
-    }
-
-    /// The same message on its way to somewhere else, with new fixed parts and no extensions. What was
-    /// no message does not become one: it is foreign from then on, and found to be invalid.
-    pub fn readdressed(self, header: Header) -> Frame {
-        let Header { payload_len, message, .. } = self.header;
-        let body = if self.header.extension_len == 0 {
-            self.body
-        } else {
-            let start = self.header.extension_len as usize;
-            self.body.slice(start, self.body.len() - start)
-        };
-        let mut header = Header { payload_len, message, extension_len: 0, ..header };
-        header.set_foreign(self.header.is_foreign() || !self.header.kind.carries_message());
-        Frame { header, body }
+        self.bytes.bytes_held()
     }
 
     /// The archive and the zeros behind it.
     pub(crate) fn padded_payload(&self) -> &[u8] {
-        &self.body[self.header.extension_len as usize..]
-    }
-
-    pub(crate) fn into_parts(self) -> (Header, Lease) {
-        (self.header, self.body)
+        &self.bytes[self.header().payload_start()..]
     }
 }
 
-/// Walks the frames of a lease from front to back.
+/// Walks frames that an outbox of this process wrote, from front to back.
+#[derive(Debug)]
+pub struct Frames {
+    bytes: Lease,
+    at: usize,
+}
+
+impl Frames {
+    pub(crate) fn new(bytes: Lease) -> Self {
+        Frames { bytes, at: 0 }
+    }
+
+    /// The lease that was walked.
+    pub fn into_bytes(self) -> Lease {
+        self.bytes
+    }
+
+    /// The fixed part of the next frame; `None` at the end.
+    #[inline]
+    pub fn peek(&self) -> Option<Header> {
+        self.bytes.get(self.at..)?.first_chunk().map(Header::from_own)
+    }
+
+    /// Takes the payload of the next frame, whose header this is.
+    ///
+    /// # Panics
+    /// If it is another header, that of a longer frame.
+    #[inline]
+    fn take_payload(&mut self, header: &Header) -> Lease {
+        let at = self.at;
+        self.at += header.frame_len();
+        self.bytes.slice(at + header.payload_start(), header.payload_len as usize)
+    }
+
+    /// Takes the next frame if it is this message, told to this actor of this process, and no more than
+    /// its header says about it.
+    #[inline]
+    pub fn take_told<M: Archivable>(&mut self, slot: Slot, generation: u32) -> Option<Archived<M>> {
+        let header = self.peek()?;
+        let told = header.slot == slot
+            && header.generation == generation
+            && header.message == M::ID
+            && header.kind == Kind::Tell
+            && header.extension_len == 0;
+        if !told {
+            return None;
+        }
+        Archived::from_parts(&header, self.take_payload(&header)).ok()
+    }
+
+    /// Takes the next frame as a message that it is known to be. Returns its header as well.
+    ///
+    /// # Errors
+    /// If it is another one; it has been taken all the same.
+    #[inline]
+    pub fn take_as<M: Archivable>(&mut self) -> Option<(Header, Result<Archived<M>, AccessError>)> {
+        let header = self.peek()?;
+        let payload = self.take_payload(&header);
+        Some((header, Archived::from_parts(&header, payload)))
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Frame;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame> {
+        let frame_len = self.peek()?.frame_len();
+        let bytes = self.bytes.slice(self.at, frame_len);
+        self.at += frame_len;
+        Some(Frame { bytes })
+    }
+}
+
+/// Walks the frames of bytes from another node from front to back.
 #[derive(Debug)]
 pub struct FrameReader {
     bytes: Lease,
     at: usize,
-    origin: Origin,
-}
-
-/// Who wrote the bytes that a reader walks.
-#[derive(Clone, Copy, Debug)]
-enum Origin {
-    /// The codec of this process: an outbox wrote them.
-    Own,
-    /// Anybody.
-    Foreign { max_payload: usize },
+    max_payload: usize,
 }
 
 impl FrameReader {
     /// A reader of bytes from outside, which start at a multiple of 16 in memory. Frames with more
     /// than `max_payload` bytes of payload are refused.
     pub fn foreign(bytes: Lease, max_payload: usize) -> Self {
-        FrameReader { bytes, at: 0, origin: Origin::Foreign { max_payload } }
-    }
-
-    /// A reader of what an outbox wrote.
-    pub(crate) fn own(bytes: Lease) -> Self {
-        FrameReader { bytes, at: 0, origin: Origin::Own }
-    }
-
-    /// The lease that was walked.
-    pub fn into_bytes(self) -> Lease {
-        self.bytes
+        FrameReader { bytes, at: 0, max_payload }
     }
 
     /// Bytes that have not been read yet.
@@ -400,24 +456,19 @@ impl FrameReader {
         }
         let truncated = |needed| FrameError::Truncated { needed, found: rest.len() };
         let head = rest.first_chunk::<HEADER_LEN>().ok_or(truncated(HEADER_LEN))?;
-        let header = match self.origin {
-            Origin::Own => Header::from_own(head),
-            Origin::Foreign { max_payload } => Header::from_wire(head, max_payload)?,
-        };
+        let header = Header::from_wire(head, self.max_payload)?;
         let frame_len = header.frame_len();
         let frame = rest.get(..frame_len).ok_or(truncated(frame_len))?;
-        if matches!(self.origin, Origin::Foreign { .. }) {
-            let payload_end = header.payload_start() + header.payload_len as usize;
-            if frame[payload_end..].iter().any(|byte| *byte != 0) {
-                return Err(FrameError::DirtyPadding);
-            }
-            if header.extension_len > 0 {
-                Extensions::parse(&frame[HEADER_LEN..header.payload_start()])?;
-            }
+        let payload_end = header.payload_start() + header.payload_len as usize;
+        if frame[payload_end..].iter().any(|byte| *byte != 0) {
+            return Err(FrameError::DirtyPadding);
         }
-        let body = self.bytes.slice(self.at + HEADER_LEN, frame_len - HEADER_LEN);
+        if header.extension_len > 0 {
+            Extensions::parse(&frame[HEADER_LEN..header.payload_start()])?;
+        }
+        let bytes = self.bytes.slice(self.at, frame_len).marked();
         self.at += frame_len;
-        Ok(Some(Frame::new(header, body)))
+        Ok(Some(Frame { bytes }))
     }
 }
 

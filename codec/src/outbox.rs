@@ -9,11 +9,11 @@ use std::{collections::VecDeque, fmt};
 use rkyv::ser::allocator::Arena;
 
 use crate::{
-    archive::{Archivable, WriteError, write_frame},
+    archive::{Archivable, Archived, WriteError, is_flat, write_flat, write_frame},
     chunk::{ChunkPool, ChunkWriter, Lease, MAX_CHUNK, PoolExhausted, SealedChunk},
     extension::Extensions,
-    frame::{FRAME_ALIGN, Frame, FrameReader, HEADER_LEN, Header},
-    passing::{Envelope, Value},
+    frame::{FRAME_ALIGN, Frame, Frames, HEADER_LEN, Header, padded},
+    passing::{Apart, Envelope, Value},
 };
 
 /// Where an outbox leads to.
@@ -92,7 +92,7 @@ pub enum Admission {
 #[derive(Debug)]
 pub enum Parcel {
     /// Frames, back to back.
-    Frames(FrameReader),
+    Frames(Frames),
     /// One frame or value.
     Single(Envelope),
 }
@@ -105,19 +105,20 @@ pub struct Crossing(Load);
 enum Load {
     /// Whole frames, back to back.
     Frames(SealedChunk),
-    /// One large frame: its body fills the chunk.
-    Frame(Header, SealedChunk),
+    /// One large message: its payload is all that there is to read in the chunk.
+    Apart(Header, SealedChunk),
     /// A message that passes by value.
-    Value(Value),
+    Value(Box<Value>),
 }
 
 impl Crossing {
     /// Takes it over on the receiving worker. Its memory counts towards `pool` from now on.
     pub fn open(self, pool: &ChunkPool) -> Parcel {
         match self.0 {
-            Load::Frames(chunk) => Parcel::Frames(FrameReader::own(pool.open(chunk))),
-            Load::Frame(header, chunk) => {
-                Parcel::Single(Envelope::Frame(Frame::new(header, pool.open(chunk))))
+            Load::Frames(chunk) => Parcel::Frames(Frames::new(pool.open(chunk))),
+            Load::Apart(header, chunk) => {
+                let apart = Apart { header, payload: pool.open(chunk) };
+                Parcel::Single(Envelope::Apart(Box::new(apart)))
             }
             Load::Value(value) => Parcel::Single(Envelope::Value(value)),
         }
@@ -128,14 +129,16 @@ impl Crossing {
 #[derive(Debug)]
 enum Waiting {
     Bytes(Lease),
-    Single(Envelope),
+    Apart(Box<Apart>),
+    Value(Box<Value>),
 }
 
 impl Waiting {
     fn bytes(&self) -> usize {
         match self {
             Waiting::Bytes(bytes) => bytes.len(),
-            Waiting::Single(envelope) => HEADER_LEN + envelope.payload_len(),
+            Waiting::Apart(apart) => HEADER_LEN + apart.payload.len(),
+            Waiting::Value(_) => HEADER_LEN,
         }
     }
 }
@@ -189,11 +192,11 @@ impl Outbox {
     ///
     /// # Errors
     /// If it is not taken; see [`PushError`].
-    #[inline]
+    #[inline(always)]
     pub fn push_message<M: Archivable>(
         &mut self,
         header: Header,
-        extensions: &Extensions,
+        extensions: Option<&Extensions>,
         message: &M,
         admission: Admission,
     ) -> Result<(), PushError> {
@@ -203,12 +206,33 @@ impl Outbox {
         let max_payload = self.limits.max_payload;
         let mut needed = HEADER_LEN;
         if let Some(open) = &mut self.open {
+            if const { is_flat::<M>() }
+                && extensions.is_none()
+                && size_of::<M>() <= max_payload
+                && write_flat(open, header, message)
+            {
+                return Ok(());
+            }
             match write_frame(open, &mut self.arena, header, extensions, message, max_payload) {
                 Ok(_) => return Ok(()),
                 Err(WriteError::NoRoom { needed: more }) => needed = more,
                 Err(error) => return Err(final_error(error)),
             }
         }
+        self.push_into_fresh(header, extensions, message, needed)
+    }
+
+    /// Archives a message of about `needed` bytes in a new chunk.
+    #[cold]
+    #[inline(never)]
+    fn push_into_fresh<M: Archivable>(
+        &mut self,
+        header: Header,
+        extensions: Option<&Extensions>,
+        message: &M,
+        mut needed: usize,
+    ) -> Result<(), PushError> {
+        let max_payload = self.limits.max_payload;
         // A size that keeps growing ends at `max_payload`, where the writer says `TooLarge`.
         let mut wanted = needed;
         loop {
@@ -234,35 +258,36 @@ impl Outbox {
         }
     }
 
-    /// Passes a frame on as it is: by reference if it is large, copied behind the others if it is
-    /// small. Frames are not refused for want of room, since most of them are answers.
+    /// Passes a message on that came in: by reference if it is large, copied behind the others if it is
+    /// small. It is not refused for want of room, since most of these are answers.
     ///
     /// # Errors
     /// If it is too large for the destination, or there is no memory for it.
-    pub fn push_frame(&mut self, frame: Frame) -> Result<(), PushError> {
-        let payload_len = frame.header().payload_len as usize;
-        if payload_len > self.limits.max_payload {
+    pub fn push_archived<M: Archivable>(
+        &mut self,
+        header: Header,
+        message: Archived<M>,
+    ) -> Result<(), PushError> {
+        let payload = message.into_payload();
+        if payload.len() > self.limits.max_payload {
             return Err(PushError::TooLarge { max: self.limits.max_payload });
         }
-        let by_reference = payload_len >= self.limits.by_reference_from;
-        if by_reference && self.destination == Destination::Here {
-            self.push_single(Envelope::Frame(frame));
-            return Ok(());
-        }
-        let foreign = !frame.trusted();
-        let (mut header, body) = frame.into_parts();
-        // On the wire no flags are set: whoever receives it there knows that it is foreign.
-        header.set_foreign(foreign && self.destination != Destination::Node);
-        if !by_reference {
-            return self.append(&[&header.to_bytes(), &body]);
+        let payload_len = payload.len() as u32;
+        let mut header = Header { payload_len, message: M::ID, extension_len: 0, ..header };
+        header.set_foreign(false);
+        let padding = &[0; FRAME_ALIGN][..padded(payload.len()) - payload.len()];
+        if payload.len() < self.limits.by_reference_from {
+            return self.append(&[&header.to_bytes(), &payload, padding]);
         }
         if self.destination == Destination::Node {
+            // Once the header is out the rest of the frame must not fail.
+            self.reserve(HEADER_LEN + FRAME_ALIGN)?;
             self.append(&[&header.to_bytes()])?;
             self.take_open();
-            self.push_bytes(body);
-            return Ok(());
+            self.push_bytes(payload);
+            return self.append(&[padding]);
         }
-        self.push_single(Envelope::Frame(Frame::new(header, body)));
+        self.push_single(Waiting::Apart(Box::new(Apart { header, payload })));
         Ok(())
     }
 
@@ -282,7 +307,7 @@ impl Outbox {
 
     /// Queues a message that passes by value, if [`admits_value`](Self::admits_value) says so.
     pub(crate) fn push_value(&mut self, value: Value) {
-        self.push_single(Envelope::Value(value));
+        self.push_single(Waiting::Value(Box::new(value)));
     }
 
     /// Queues a frame that consists of a header alone: a failure, or a system frame.
@@ -322,7 +347,7 @@ impl Outbox {
         if extensions.is_too_long() {
             return Err(PushError::ChainTooLong);
         }
-        let mut header = *frame.header();
+        let mut header = frame.header();
         header.set_foreign(!frame.trusted());
         header.extension_len = extensions.encoded_len() as u16;
         let mut encoded = Vec::with_capacity(extensions.encoded_len());
@@ -337,8 +362,9 @@ impl Outbox {
     pub fn pop(&mut self) -> Option<Parcel> {
         assert!(self.destination == Destination::Here, "these frames are for somebody else");
         Some(match self.pop_waiting()? {
-            Waiting::Bytes(bytes) => Parcel::Frames(FrameReader::own(bytes)),
-            Waiting::Single(envelope) => Parcel::Single(envelope),
+            Waiting::Bytes(bytes) => Parcel::Frames(Frames::new(bytes)),
+            Waiting::Apart(apart) => Parcel::Single(Envelope::Apart(apart)),
+            Waiting::Value(value) => Parcel::Single(Envelope::Value(value)),
         })
     }
 
@@ -347,7 +373,9 @@ impl Outbox {
         assert!(self.destination == Destination::Node, "these frames stay on this node");
         match self.pop_waiting()? {
             Waiting::Bytes(bytes) => Some(bytes),
-            Waiting::Single(_) => unreachable!("an outbox to a node queues bytes only"),
+            Waiting::Apart(_) | Waiting::Value(_) => {
+                unreachable!("an outbox to a node queues bytes only")
+            }
         }
     }
 
@@ -382,11 +410,8 @@ impl Outbox {
         self.queued_bytes -= waiting.bytes();
         Some(Crossing(match waiting {
             Waiting::Bytes(lease) => Load::Frames(sole(lease)),
-            Waiting::Single(Envelope::Frame(frame)) => {
-                let (header, body) = frame.into_parts();
-                Load::Frame(header, sole(body))
-            }
-            Waiting::Single(Envelope::Value(value)) => Load::Value(value),
+            Waiting::Apart(apart) => Load::Apart(apart.header, sole(apart.payload)),
+            Waiting::Value(value) => Load::Value(value),
         }))
     }
 
@@ -398,9 +423,8 @@ impl Outbox {
         (std::mem::take(&mut self.queue), self.open.take())
     }
 
-    fn push_single(&mut self, envelope: Envelope) {
+    fn push_single(&mut self, waiting: Waiting) {
         self.take_open();
-        let waiting = Waiting::Single(envelope);
         self.queued_bytes += waiting.bytes();
         self.queue.push_back(waiting);
     }
@@ -435,18 +459,22 @@ impl Outbox {
 
     /// Appends the pieces of one frame.
     fn append(&mut self, pieces: &[&[u8]]) -> Result<(), PushError> {
-        let needed = pieces.iter().map(|piece| piece.len()).sum();
-        if self.open.as_ref().is_none_or(|open| open.spare() < needed) {
-            let fresh = self.pool.acquire_sized(needed)?;
-            self.retire_open();
-            self.open = Some(fresh);
-        }
-        let open = self.open.as_mut().expect("there is an open chunk: it was just made sure of");
+        let open = self.reserve(pieces.iter().map(|piece| piece.len()).sum())?;
         for piece in pieces {
             let fits = open.append(piece);
             debug_assert!(fits);
         }
         Ok(())
+    }
+
+    /// The open chunk, with room for so many bytes.
+    fn reserve(&mut self, needed: usize) -> Result<&mut ChunkWriter, PushError> {
+        if self.open.as_ref().is_none_or(|open| open.spare() < needed) {
+            let fresh = self.pool.acquire_sized(needed)?;
+            self.retire_open();
+            self.open = Some(fresh);
+        }
+        Ok(self.open.as_mut().expect("there is an open chunk: it was just made sure of"))
     }
 }
 
@@ -464,12 +492,9 @@ pub fn archive_alone<M: Archivable>(
     // chunk of the worker's.
     let pool = ChunkPool::new(256, 0, usize::MAX);
     let mut alone = Outbox::new(Destination::Here, limits, pool);
-    alone.push_message(header, &Extensions::default(), message, Admission::Always)?;
+    alone.push_message(header, None, message, Admission::Always)?;
     match alone.pop() {
-        Some(Parcel::Frames(mut frames)) => match frames.next_frame() {
-            Ok(Some(frame)) => Ok(frame),
-            Ok(None) | Err(_) => unreachable!("the frame was just written"),
-        },
+        Some(Parcel::Frames(mut frames)) => Ok(frames.next().expect("it was just written")),
         _ => unreachable!("a message was just pushed"),
     }
 }

@@ -3,20 +3,33 @@
 use std::any::Any;
 
 use crate::{
+    address::Slot,
     archive::{AccessError, Archivable, Archived},
+    chunk::Lease,
     extension::Extensions,
-    frame::{Frame, Header},
+    frame::{Frame, Frames, Header},
     message::Message,
     outbox::{Admission, Outbox, PushError},
 };
 
-/// What a worker takes in: a frame, or a message that passes by value, with the same header.
+/// What a worker takes in: a message with its header, in one of three forms.
 #[derive(Debug)]
 pub enum Envelope {
     /// A frame in a chunk.
     Frame(Frame),
+    /// A large message that was passed on as it is, under a new header.
+    Apart(Box<Apart>),
     /// A local message, moved.
-    Value(Value),
+    Value(Box<Value>),
+}
+
+/// A message of this process whose header is not before its payload.
+#[derive(Debug)]
+pub struct Apart {
+    /// The same header as of a frame, without extensions.
+    pub(crate) header: Header,
+    /// The archive.
+    pub(crate) payload: Lease,
 }
 
 /// A message that passes by value.
@@ -32,10 +45,12 @@ pub struct Value {
 
 impl Envelope {
     /// The fixed part.
-    pub fn header(&self) -> &Header {
+    #[inline]
+    pub fn header(&self) -> Header {
         match self {
             Envelope::Frame(frame) => frame.header(),
-            Envelope::Value(value) => &value.header,
+            Envelope::Apart(apart) => apart.header,
+            Envelope::Value(value) => value.header,
         }
     }
 
@@ -65,7 +80,7 @@ pub trait Passing<M: Message> {
     fn pack(
         message: &mut Option<M>,
         header: Header,
-        extensions: &Extensions,
+        extensions: Option<&Extensions>,
         outbox: &mut Outbox,
         admission: Admission,
     ) -> Result<(), PushError>;
@@ -75,6 +90,15 @@ pub trait Passing<M: Message> {
     /// # Errors
     /// If it is another message, or foreign and not valid.
     fn open(envelope: Envelope) -> Result<Self::Carrier, AccessError>;
+
+    /// Takes the next of a process's own frames as this message, with its header.
+    ///
+    /// # Errors
+    /// If it is another message; it has been taken all the same.
+    fn take(frames: &mut Frames) -> Option<(Header, Result<Self::Carrier, AccessError>)>;
+
+    /// As [`Frames::take_told`]; `None` if messages do not pass in frames.
+    fn take_told(frames: &mut Frames, slot: Slot, generation: u32) -> Option<Self::Carrier>;
 
     /// Puts a received message into an outbox as it is, under a new header.
     ///
@@ -116,11 +140,11 @@ impl<M: Archivable> Passing<M> for ByArchive {
     type Carrier = Archived<M>;
     const CROSSES_NODES: bool = true;
 
-    #[inline]
+    #[inline(always)]
     fn pack(
         message: &mut Option<M>,
         header: Header,
-        extensions: &Extensions,
+        extensions: Option<&Extensions>,
         outbox: &mut Outbox,
         admission: Admission,
     ) -> Result<(), PushError> {
@@ -132,12 +156,23 @@ impl<M: Archivable> Passing<M> for ByArchive {
     fn open(envelope: Envelope) -> Result<Archived<M>, AccessError> {
         match envelope {
             Envelope::Frame(frame) => Archived::open(frame),
-            Envelope::Value(..) => Err(AccessError::WrongPassing(M::ID)),
+            Envelope::Apart(apart) => Archived::from_parts(&apart.header, apart.payload),
+            Envelope::Value(_) => Err(AccessError::WrongPassing(M::ID)),
         }
     }
 
+    #[inline]
+    fn take(frames: &mut Frames) -> Option<(Header, Result<Archived<M>, AccessError>)> {
+        frames.take_as()
+    }
+
+    #[inline]
+    fn take_told(frames: &mut Frames, slot: Slot, generation: u32) -> Option<Archived<M>> {
+        frames.take_told(slot, generation)
+    }
+
     fn forward(carrier: Archived<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
-        outbox.push_frame(carrier.into_frame().readdressed(header))
+        outbox.push_archived(header, carrier)
     }
 
     #[inline]
@@ -157,24 +192,33 @@ impl<M: Message + Send> Passing<M> for ByValue {
     fn pack(
         message: &mut Option<M>,
         header: Header,
-        extensions: &Extensions,
+        extensions: Option<&Extensions>,
         outbox: &mut Outbox,
         admission: Admission,
     ) -> Result<(), PushError> {
         outbox.admits_value(admission)?;
         let message = message.take().expect("the caller gives a message");
-        let extensions = (!extensions.is_empty()).then(|| Box::new(extensions.clone()));
+        let extensions = extensions.map(|extensions| Box::new(extensions.clone()));
         outbox.push_value(Value { header, extensions, message: Box::new(message) });
         Ok(())
     }
 
     fn open(envelope: Envelope) -> Result<Box<M>, AccessError> {
         match envelope {
-            Envelope::Value(Value { header, message, .. }) => message
-                .downcast()
-                .map_err(|_| AccessError::WrongMessage { expected: M::ID, found: header.message }),
-            Envelope::Frame(_) => Err(AccessError::WrongPassing(M::ID)),
+            Envelope::Value(value) => value.message.downcast().map_err(|_| {
+                AccessError::WrongMessage { expected: M::ID, found: value.header.message }
+            }),
+            Envelope::Frame(_) | Envelope::Apart(_) => Err(AccessError::WrongPassing(M::ID)),
         }
+    }
+
+    fn take(frames: &mut Frames) -> Option<(Header, Result<Box<M>, AccessError>)> {
+        let frame = frames.next()?;
+        Some((frame.header(), Err(AccessError::WrongPassing(M::ID))))
+    }
+
+    fn take_told(_: &mut Frames, _: Slot, _: u32) -> Option<Box<M>> {
+        None
     }
 
     fn forward(carrier: Box<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {

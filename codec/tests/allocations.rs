@@ -10,7 +10,6 @@ use std::{
 
 use annulus_codec::{
     archive::Archived,
-    extension::Extensions,
     frame::Kind,
     outbox::{Admission, Destination, Outbox, Parcel},
 };
@@ -47,11 +46,10 @@ fn pass<M: annulus_codec::archive::Archivable>(
     let mut sum = 0;
     for correlation in 0..64 {
         let header = header_of::<M>(Kind::Tell, correlation);
-        let nothing = Extensions::default();
-        outbox.push_message(header, &nothing, message, Admission::Bounded).unwrap();
+        outbox.push_message(header, None, message, Admission::Bounded).unwrap();
     }
     while let Some(Parcel::Frames(mut frames)) = outbox.pop() {
-        while let Some(frame) = frames.next_frame().unwrap() {
+        while let Some(frame) = frames.next() {
             sum += read(&*Archived::<M>::open(frame).unwrap());
         }
     }
@@ -85,8 +83,7 @@ fn leased_chunks_come_from_the_pool_when_it_is_warm() {
         }
         // Without rewinding the chunk fills up and is changed for another one.
         let header = header_of::<Inc>(Kind::Tell, 1);
-        let nothing = Extensions::default();
-        outbox.push_message(header, &nothing, &Inc(1), Admission::Bounded).unwrap();
+        outbox.push_message(header, None, &Inc(1), Admission::Bounded).unwrap();
         assert!(matches!(outbox.pop(), Some(Parcel::Frames(_))));
     }
     assert_eq!(COUNT.get() - before, 0);

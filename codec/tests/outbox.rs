@@ -10,7 +10,7 @@ use annulus_codec::{
     hash::hash64,
     message::{Message, MessageId},
     outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel, PushError},
-    passing::{ByValue, Envelope, Passing, Value},
+    passing::{ByArchive, ByValue, Envelope, Passing},
 };
 use common::*;
 
@@ -27,7 +27,7 @@ unsafe impl Message for Moved {
 fn push(outbox: &mut Outbox, text: &str, correlation: u64) -> Result<(), PushError> {
     outbox.push_message(
         header_of::<Text>(Kind::Tell, correlation),
-        &Extensions::default(),
+        None,
         &Text(text.into()),
         Admission::Bounded,
     )
@@ -43,16 +43,14 @@ fn push_a_mix(outbox: &mut Outbox, destination: Destination, rounds: u64) -> u64
     for _ in 0..rounds {
         push(outbox, "small", number()).unwrap();
         for len in [10, 5000] {
-            let frame = frame_of(&Text("f".repeat(len)), &Extensions::default());
             let header = header_of::<Text>(Kind::Tell, number());
-            outbox.push_frame(frame.readdressed(header)).unwrap();
+            outbox.push_archived(header, archived_of(&Text("f".repeat(len)))).unwrap();
         }
         push(outbox, &"l".repeat(3000), number()).unwrap();
         if destination != Destination::Node {
             let header = header_of::<Moved>(Kind::Tell, number());
-            let nothing = Extensions::default();
             let mut message = Some(Moved(header.correlation));
-            ByValue::pack(&mut message, header, &nothing, outbox, Admission::Bounded).unwrap();
+            ByValue::pack(&mut message, header, None, outbox, Admission::Bounded).unwrap();
             assert!(message.is_none());
         }
         outbox.push_header(header_of::<()>(Kind::Failure, number())).unwrap();
@@ -63,9 +61,15 @@ fn push_a_mix(outbox: &mut Outbox, destination: Destination, rounds: u64) -> u64
 /// The numbers of all that is in a parcel.
 fn numbers(parcel: Parcel) -> Vec<u64> {
     match parcel {
-        Parcel::Single(Envelope::Value(Value { header, message: value, .. })) => {
-            assert_eq!(value.downcast::<Moved>().unwrap().0, header.correlation);
+        Parcel::Single(Envelope::Value(value)) => {
+            let header = value.header;
+            assert_eq!(value.message.downcast::<Moved>().unwrap().0, header.correlation);
             vec![header.correlation]
+        }
+        Parcel::Single(envelope) => {
+            let correlation = envelope.header().correlation;
+            <ByArchive as Passing<Text>>::open(envelope).unwrap();
+            vec![correlation]
         }
         parcel => frames_of(parcel)
             .iter()
@@ -154,10 +158,11 @@ fn crossing_threads_keeps_both_accounts() {
 fn a_shared_frame_crosses_as_a_copy() {
     let (near, far) = (pool(), pool());
     let mut outbox = Outbox::new(Destination::Worker, LIMITS, near);
-    let kept = frame_of(&Text("s".repeat(9000)), &Extensions::default());
-    outbox.push_frame(kept.clone()).unwrap();
-    let crossed = frames_of(outbox.pop_crossing().unwrap().open(&far)).remove(0);
-    assert_eq!(crossed.payload(), kept.payload());
+    let kept = archived_of(&Text("s".repeat(9000)));
+    outbox.push_archived(header_of::<Text>(Kind::Tell, 1), kept.clone()).unwrap();
+    let Parcel::Single(crossed) = outbox.pop_crossing().unwrap().open(&far) else { panic!() };
+    let crossed: Archived<Text> = ByArchive::open(crossed).unwrap();
+    assert_eq!(crossed.0, kept.0);
     assert_ne!(crossed.payload().as_ptr(), kept.payload().as_ptr());
     drop(crossed);
     assert_eq!(far.bytes_lent(), 0);
@@ -174,12 +179,8 @@ fn p10_beyond_its_limit_an_outbox_is_full_until_something_has_left() {
     assert_eq!(push(&mut outbox, "0123456789", 1), Err(PushError::Full));
     assert!(outbox.is_full() && taken > 0 && outbox.bytes() < 1100);
     let before = outbox.bytes();
-    let answer = outbox.push_message(
-        header_of::<Inc>(Kind::Reply, 1),
-        &Extensions::default(),
-        &Inc(1),
-        Admission::Always,
-    );
+    let answer =
+        outbox.push_message(header_of::<Inc>(Kind::Reply, 1), None, &Inc(1), Admission::Always);
     assert_eq!(answer, Ok(()));
     assert_eq!(outbox.bytes(), before + 48);
     while outbox.pop().is_some() {}
@@ -194,7 +195,7 @@ fn messages_are_as_large_as_the_limit_and_no_larger() {
     for (len, fits) in [(MAX - 8, true), (MAX - 7, false), (MAX - 9, true), (4 * MAX, false)] {
         let pushed = outbox.push_message(
             header_of::<Blob>(Kind::Tell, 1),
-            &Extensions::default(),
+            None,
             &Blob(vec![7; len]),
             Admission::Always,
         );
@@ -245,9 +246,7 @@ fn trust_follows_the_bytes() {
         let mut here = Outbox::new(Destination::Here, limits, pool());
         let mut worker = Outbox::new(Destination::Worker, limits, pool());
         for outbox in [&mut here, &mut worker] {
-            outbox.push_frame(foreign.clone()).unwrap();
             outbox.push_relayed(&foreign, &Extensions::default()).unwrap();
-            outbox.push_frame(own.clone()).unwrap();
             outbox.push_relayed(&own, &Extensions::default()).unwrap();
         }
         let far = pool();
@@ -255,7 +254,7 @@ fn trust_follows_the_bytes() {
         let crossed = std::iter::from_fn(|| worker.pop_crossing()).map(|c| c.open(&far));
         let trusted: Vec<bool> =
             parcels.chain(crossed).flat_map(frames_of).map(|frame| frame.trusted()).collect();
-        assert_eq!(trusted, [false, false, true, true].repeat(2));
+        assert_eq!(trusted, [false, true].repeat(2));
     }
 }
 

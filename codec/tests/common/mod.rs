@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use annulus_codec::{
     address::Slot,
-    archive::Archivable,
+    archive::{Archivable, Archived},
     chunk::{ChunkPool, Lease},
     extension::Extensions,
     frame::{Frame, FrameReader, Header, Kind},
@@ -112,9 +112,14 @@ pub(crate) fn pool() -> ChunkPool {
 pub(crate) fn frame_of<M: Archivable>(message: &M, extensions: &Extensions) -> Frame {
     let mut outbox = Outbox::new(Destination::Here, LIMITS, pool());
     outbox
-        .push_message(header_of::<M>(Kind::Ask, 9), extensions, message, Admission::Always)
+        .push_message(header_of::<M>(Kind::Ask, 9), Some(extensions), message, Admission::Always)
         .unwrap();
     frames_of(outbox.pop().unwrap()).remove(0)
+}
+
+/// The same, opened.
+pub(crate) fn archived_of<M: Archivable>(message: &M) -> Archived<M> {
+    Archived::open(frame_of(message, &Extensions::default())).unwrap()
 }
 
 /// One message as it goes over the wire.
@@ -129,7 +134,7 @@ pub(crate) fn wire_from<M: Archivable>(
 ) -> Vec<u8> {
     let mut outbox = Outbox::new(Destination::Node, LIMITS, pool.clone());
     outbox
-        .push_message(header_of::<M>(Kind::Ask, 9), extensions, message, Admission::Always)
+        .push_message(header_of::<M>(Kind::Ask, 9), Some(extensions), message, Admission::Always)
         .unwrap();
     let mut bytes = Vec::new();
     while let Some(piece) = outbox.pop_bytes() {
@@ -140,9 +145,8 @@ pub(crate) fn wire_from<M: Archivable>(
 
 pub(crate) fn frames_of(parcel: Parcel) -> Vec<Frame> {
     match parcel {
-        Parcel::Frames(mut reader) => std::iter::from_fn(|| reader.next_frame().unwrap()).collect(),
-        Parcel::Single(Envelope::Frame(frame)) => vec![frame],
-        Parcel::Single(Envelope::Value(..)) => panic!("a value, not a frame"),
+        Parcel::Frames(frames) => frames.collect(),
+        Parcel::Single(envelope) => panic!("{envelope:?}, not frames"),
     }
 }
 

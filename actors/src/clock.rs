@@ -1,0 +1,112 @@
+//! The time of a turn: how long it has run, and who it is that runs for long.
+//!
+//! Reading the clock costs more than handling a message, so it is read every so many messages: often
+//! while they take long, rarely while they do not.
+
+use std::{cell::Cell, time::Duration};
+
+use annulus_transport::driver::Mono;
+
+use crate::core::Core;
+
+/// How long actors and tasks run before I/O and timers have their turn.
+const TURN: Duration = Duration::from_millis(4);
+
+/// How long may pass, about, until the clock is read again.
+const LOOK_AFTER: Duration = Duration::from_micros(200);
+
+/// Messages between two looks at the clock, at most.
+const MOST: u32 = 64;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct TurnClock {
+    began: Cell<Mono>,
+    looked: Cell<Mono>,
+    /// Messages and polls until the next look.
+    left: Cell<u32>,
+    given: Cell<u32>,
+    over: Cell<bool>,
+    /// Who has run since the last look, and whether others have as well.
+    ran: Cell<&'static str>,
+    others: Cell<bool>,
+}
+
+impl TurnClock {
+    pub(crate) fn new(now: Mono) -> Self {
+        TurnClock {
+            began: Cell::new(now),
+            looked: Cell::new(now),
+            left: Cell::new(1),
+            given: Cell::new(1),
+            over: Cell::new(false),
+            ran: Cell::new(""),
+            others: Cell::new(false),
+        }
+    }
+
+    /// A turn starts.
+    pub(crate) fn begin(&self, now: Mono) {
+        self.began.set(now);
+        self.over.set(false);
+        self.look(now);
+    }
+
+    /// Whether the time of the turn is up.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Whether one more message may be handled before the clock is read.
+    #[inline]
+    pub(crate) fn allows(&self) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// Somebody has run: reads the clock if it is time to.
+    #[inline]
+    pub(crate) fn ran(&self, core: &Core, name: &'static str) {
+        if !std::ptr::eq(self.ran.get(), name) {
+            self.others.set(!self.ran.replace(name).is_empty());
+        }
+        let left = self.left.get().saturating_sub(1);
+        self.left.set(left);
+        if left == 0 {
+            self.read(core);
+        }
+    }
+
+    /// Reads the clock, and reports whoever took long.
+    #[cold]
+    pub(crate) fn read(&self, core: &Core) {
+        core.refresh_now();
+        let now = core.now();
+        let took = now.since(self.looked.get());
+        if took >= core.limits().slow_handler {
+            self.report(took);
+        }
+        let took = took.as_nanos().max(1);
+        let scaled = u128::from(self.given.get() + 1) * LOOK_AFTER.as_nanos() / took;
+        self.given.set(u32::try_from(scaled).unwrap_or(MOST).clamp(1, MOST));
+        self.over.set(now.since(self.began.get()) >= TURN);
+        self.look(now);
+    }
+
+    fn look(&self, now: Mono) {
+        self.looked.set(now);
+        self.left.set(self.given.get());
+        self.ran.set("");
+        self.others.set(false);
+    }
+
+    fn report(&self, took: Duration) {
+        let (actor, among_others) = (self.ran.get(), self.others.get());
+        tracing::warn!(
+            target: "annulus", actor, among_others, ?took,
+            "a handler holds up its worker"
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! Handing out the frames of this process: from the worker's own inbox, and from other workers.
+//!
+//! Frames stay where they are while they are walked. An actor that is idle takes its frames from there
+//! itself, one after the other, as long as they are for it: a burst for one actor costs one poll.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use annulus_codec::{
+    archive::AccessError,
+    frame::{Frame, Frames, Header, Kind},
+    message::{Message, MessageId},
+    outbox::Parcel,
+    passing::{Envelope, Passing},
+};
+
+use crate::{
+    cell::ActorCell,
+    core::Core,
+    delivery::{Origin, Peer, Section},
+};
+
+/// The frames that are being walked.
+#[derive(Default)]
+pub(crate) struct Walk {
+    frames: RefCell<Option<Frames>>,
+    /// Whether the places of these messages in the mailboxes are kept: they come from the own inbox.
+    promised: Cell<bool>,
+}
+
+impl Walk {
+    #[inline]
+    fn peek(&self) -> Option<Header> {
+        self.frames.borrow().as_ref()?.peek()
+    }
+
+    fn take(&self) -> Option<Frame> {
+        self.frames.borrow_mut().as_mut()?.next()
+    }
+
+    /// Which message is next, if it is a plain one for this actor.
+    #[inline]
+    fn next_for(&self, cell: &ActorCell) -> Option<MessageId> {
+        let header = self.peek()?;
+        let is_for = header.slot == cell.address.slot()
+            && header.generation == cell.address.generation()
+            && is_plain(&header);
+        is_for.then_some(header.message)
+    }
+
+    /// Takes the next frame, which is for this actor.
+    #[inline]
+    pub(crate) fn take_for<M: Message>(&self, cell: &ActorCell) -> Option<Taken<M>> {
+        if self.promised.get() {
+            cell.give_place();
+        }
+        M::Passing::take(self.frames.borrow_mut().as_mut()?)
+    }
+
+    /// Takes the next frame if it is this message, told to this actor.
+    #[inline]
+    pub(crate) fn take_told_for<M: Message>(&self, cell: &ActorCell) -> Option<Carrier<M>> {
+        let (slot, generation) = (cell.address.slot(), cell.address.generation());
+        let mut frames = self.frames.borrow_mut();
+        let told = M::Passing::take_told(frames.as_mut()?, slot, generation)?;
+        if self.promised.get() {
+            cell.give_place();
+        }
+        Some(told)
+    }
+}
+
+type Carrier<M> = <<M as Message>::Passing as Passing<M>>::Carrier;
+
+/// A message and its header, or why it is none.
+type Taken<M> = (Header, Result<Carrier<M>, AccessError>);
+
+/// Whether the frame is a message that says no more than its header.
+#[inline]
+fn is_plain(header: &Header) -> bool {
+    header.extension_len == 0 && matches!(header.kind, Kind::Tell | Kind::Ask)
+}
+
+impl Core {
+    /// Which message is the next of those that are being walked, if it is a plain one for this actor and
+    /// there is time for it.
+    #[inline]
+    pub(crate) fn next_plain(&self, cell: &ActorCell) -> Option<MessageId> {
+        if self.clock.allows() { self.walk.next_for(cell) } else { None }
+    }
+
+    /// Hands a parcel of this process to its receivers, as far as the time of the turn goes.
+    ///
+    /// `promised` says that the places of its messages in the mailboxes are kept: it is the worker's
+    /// own inbox. Returns the frames when they have been walked, or with what is left of them.
+    pub(crate) fn walk(self: &Rc<Self>, parcel: Parcel, promised: bool) -> Option<Frames> {
+        match parcel {
+            Parcel::Frames(frames) => {
+                self.walk.promised.set(promised);
+                self.walk.frames.replace(Some(frames));
+                self.walk_frames(promised);
+                self.walk.frames.take()
+            }
+            Parcel::Single(envelope) => {
+                self.dispatch_single(envelope, promised);
+                None
+            }
+        }
+    }
+
+    fn walk_frames(self: &Rc<Self>, promised: bool) {
+        while !self.clock.is_over()
+            && let Some(header) = self.walk.peek()
+        {
+            let idle = if is_plain(&header) {
+                self.actors.find_idle(header.slot.index(), header.generation)
+            } else {
+                None
+            };
+            if let Some(cell) = idle {
+                // It takes this frame, and those behind it that are for it too.
+                self.poll_actor(&cell);
+                self.clock.ran(self, cell.name);
+            } else if let Some(frame) = self.walk.take() {
+                self.dispatch_own(frame, &header, promised);
+            }
+        }
+    }
+
+    /// A frame from a worker of this node.
+    fn dispatch_own(self: &Rc<Self>, frame: Frame, header: &Header, promised: bool) {
+        if header.extension_len > 0 {
+            return self.dispatch_extended(frame, promised);
+        }
+        self.dispatch(Envelope::Frame(frame), Origin::Local, None, promised);
+    }
+
+    /// A frame from a worker of this node that says more than its header. If it came to the node over a
+    /// link, an extension says which.
+    fn dispatch_extended(self: &Rc<Self>, frame: Frame, promised: bool) {
+        let extensions = frame.extensions().unwrap_or_default();
+        let origin = match extensions.origin {
+            Some((node, incarnation)) => Origin::Link(Peer { node, incarnation }),
+            None => Origin::Local,
+        };
+        let section = Section::from_extensions(extensions, self.now());
+        self.dispatch(Envelope::Frame(frame), origin, section, promised);
+    }
+
+    /// A large message that is passed on, or a local one.
+    fn dispatch_single(self: &Rc<Self>, envelope: Envelope, promised: bool) {
+        let extensions = match &envelope {
+            Envelope::Value(value) => value.extensions.as_deref().cloned(),
+            Envelope::Frame(_) | Envelope::Apart(_) => None,
+        };
+        let section = extensions.and_then(|e| Section::from_extensions(e, self.now()));
+        self.dispatch(envelope, Origin::Local, section, promised);
+    }
+}
