@@ -215,19 +215,33 @@ impl Core {
     }
 
     fn poll_life(&self, cell: &ActorCell, life: &mut Life) -> Poll<Exit> {
+        let target = runnable(cell);
         if let Some(own) = &*cell.waker.borrow() {
             own.wake.disarm();
-            return life.as_mut().poll(&mut TaskContext::from_waker(&own.waker));
+            return self.poll_as(target, own, life.as_mut());
         }
-        let target = runnable(cell);
         let mut spare = self.actors.spare.borrow_mut();
         let own = spare.get_or_insert_with(|| OwnWaker::new(target, self.entry()));
         own.wake.retarget(target);
-        let polled = life.as_mut().poll(&mut TaskContext::from_waker(&own.waker));
+        let polled = self.poll_as(target, own, life.as_mut());
         if Arc::strong_count(&own.wake) > UNSHARED {
             // Somebody keeps a clone: from now on this is the waker of this actor.
             cell.waker.replace(spare.take());
         }
+        polled
+    }
+
+    /// Polls a future of an actor or a task.
+    #[inline]
+    pub(crate) fn poll_as<T>(
+        &self,
+        target: Runnable,
+        own: &OwnWaker,
+        future: Pin<&mut dyn Future<Output = T>>,
+    ) -> Poll<T> {
+        self.polled.set(Some((target, own.waker.data())));
+        let polled = future.poll(&mut TaskContext::from_waker(&own.waker));
+        self.polled.set(None);
         polled
     }
 

@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
+    mem,
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll, Waker},
@@ -23,12 +24,14 @@ use annulus_transport::timer::TimerKey;
 use slab::Slab;
 
 use crate::{
+    cell::ActorCell,
     contain::{discard, wake},
     core::Core,
     delivery::Peer,
     error::AskError,
     message::Msg,
     planted::{Bug, planted},
+    tasks::Runnable,
     timers::TimerEvent,
 };
 
@@ -62,8 +65,36 @@ struct Waiting {
     /// The node that was asked; only that one may answer.
     peer: Option<Peer>,
     timer: Option<TimerKey>,
-    waker: Option<Waker>,
+    wakeup: Wakeup,
     outcome: Option<Outcome>,
+}
+
+/// How the asker learns of the outcome.
+enum Wakeup {
+    /// The asker is an actor or a task of this worker, polled as such: it is made ready.
+    Run(Runnable),
+    /// Something in between polls it, a combinator of futures for example.
+    Wake(Waker),
+    /// It has been told.
+    Spent,
+}
+
+impl Wakeup {
+    /// What wakes whoever polls with this waker.
+    fn of(core: &Core, waker: &Waker) -> Self {
+        match core.polled.get() {
+            Some((target, own)) if std::ptr::eq(own, waker.data()) => Wakeup::Run(target),
+            _ => Wakeup::Wake(waker.clone()),
+        }
+    }
+
+    fn is_of(&self, core: &Core, waker: &Waker) -> bool {
+        match self {
+            Wakeup::Run(target) => core.polled.get() == Some((*target, waker.data())),
+            Wakeup::Wake(known) => known.will_wake(waker),
+            Wakeup::Spent => false,
+        }
+    }
 }
 
 /// The asks of a worker that have not been picked up by their askers.
@@ -79,7 +110,7 @@ pub(crate) struct AskTable {
 const MAX_ASKS: usize = 1 << 20;
 
 impl AskTable {
-    fn insert(&self, peer: Option<Peer>) -> Option<AskKey> {
+    fn insert(&self, peer: Option<Peer>, wakeup: Wakeup) -> Option<AskKey> {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= MAX_ASKS {
             return None;
@@ -87,7 +118,7 @@ impl AskTable {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
         let index =
-            waiting.insert(Waiting { generation, peer, timer: None, waker: None, outcome: None });
+            waiting.insert(Waiting { generation, peer, timer: None, wakeup, outcome: None });
         Some(AskKey { index: index as u32, generation })
     }
 
@@ -99,30 +130,36 @@ impl AskTable {
     }
 
     fn remove(&self, key: AskKey) -> Option<Waiting> {
-        self.with(key, |_| ())?;
-        Some(self.waiting.borrow_mut().remove(key.index as usize))
+        self.remove_if(key, |_| true)
     }
 
-    /// Settles an ask. An answer from a node that was not asked is not counted as one; a second
-    /// outcome is dropped.
-    fn settle(&self, key: AskKey, outcome: Outcome) -> Option<TimerKey> {
-        let mut outcome = Some(outcome);
-        let settled = self.with(key, |ask| {
-            if ask.outcome.is_some() {
-                return None;
+    fn remove_if(&self, key: AskKey, done: impl FnOnce(&Waiting) -> bool) -> Option<Waiting> {
+        let mut waiting = self.waiting.borrow_mut();
+        let ask = waiting.get(key.index as usize)?;
+        let is_it = ask.generation == key.generation || planted(Bug::StaleAnswer);
+        (is_it && done(ask)).then(|| waiting.remove(key.index as usize))
+    }
+
+    /// Notes the outcome of an ask that has none and that `may` have this one. Gives it back if there is
+    /// no such ask.
+    fn settle(
+        &self,
+        key: AskKey,
+        outcome: Outcome,
+        may: impl FnOnce(&Waiting) -> bool,
+    ) -> Result<(Wakeup, Option<TimerKey>), Outcome> {
+        let mut waiting = self.waiting.borrow_mut();
+        match waiting.get_mut(key.index as usize) {
+            Some(ask)
+                if (ask.generation == key.generation || planted(Bug::StaleAnswer))
+                    && ask.outcome.is_none()
+                    && may(ask) =>
+            {
+                ask.outcome = Some(outcome);
+                Ok((mem::replace(&mut ask.wakeup, Wakeup::Spent), ask.timer.take()))
             }
-            ask.outcome = outcome.take();
-            Some((ask.waker.take(), ask.timer.take()))
-        });
-        if let Some(late) = outcome {
-            self.late.set(self.late.get() + 1);
-            discard("a reply", late);
+            _ => Err(outcome),
         }
-        let (waker, timer) = settled.flatten()?;
-        if let Some(waker) = waker {
-            wake(waker);
-        }
-        timer
     }
 
     /// The number of asks that nobody has picked up.
@@ -148,20 +185,33 @@ impl AskTable {
 }
 
 impl Core {
-    /// An answer has come in.
+    /// An answer has come in. One from a node that was not asked is not counted as one.
     pub(crate) fn resolve_ask(&self, correlation: u64, from: Option<Peer>, outcome: Outcome) {
         let key = AskKey::from_correlation(correlation);
-        if self.asks.with(key, |ask| ask.peer) == Some(from) {
-            self.settle_ask(key, outcome);
-        } else {
-            self.asks.late.set(self.asks.late.get() + 1);
-            discard("a reply", outcome);
-        }
+        self.settle_ask_if(key, outcome, |ask| ask.peer == from);
     }
 
     pub(crate) fn settle_ask(&self, key: AskKey, outcome: Outcome) {
-        if let Some(timer) = self.asks.settle(key, outcome) {
-            self.cancel_timer(timer);
+        self.settle_ask_if(key, outcome, |_| true);
+    }
+
+    /// A second outcome is dropped.
+    fn settle_ask_if(&self, key: AskKey, outcome: Outcome, may: impl FnOnce(&Waiting) -> bool) {
+        match self.asks.settle(key, outcome, may) {
+            Ok((wakeup, timer)) => {
+                match wakeup {
+                    Wakeup::Run(target) => self.push_ready(target),
+                    Wakeup::Wake(waker) => wake(waker),
+                    Wakeup::Spent => {}
+                }
+                if let Some(timer) = timer {
+                    self.cancel_timer(timer);
+                }
+            }
+            Err(late) => {
+                self.asks.late.set(self.asks.late.get() + 1);
+                discard("a reply", late);
+            }
         }
     }
 
@@ -188,37 +238,57 @@ impl Core {
         way: Way,
         message: &mut Option<M>,
         timeout: Option<Duration>,
+        waker: &Waker,
     ) -> Result<AskKey, AskError> {
         let extensions = self.ask_extensions(to, timeout)?;
+        let said = extensions.as_ref();
         let peer = self.peer_of(to);
-        let key = self.asks.insert(peer).ok_or(AskError::Overloaded)?;
+        let wakeup = Wakeup::of(self, waker);
+        let key = self.asks.insert(peer, wakeup).ok_or(AskError::Overloaded)?;
         let correlation = key.correlation(self.worker());
-        let said = (!extensions.is_empty()).then_some(&extensions);
         let sent = match way {
             Way::Link => self.send(to, Kind::Ask, correlation, said, message, Admission::Bounded),
             Way::Datagram => self.send_datagram(to, Kind::Ask, correlation, said, message),
         };
         if let Err(error) = sent {
-            self.asks.remove(key);
+            let ask = self.asks.remove(key);
+            discard("a waker", ask);
             return Err(error.into());
         }
-        let patience = extensions.remaining.unwrap_or(self.limits().ask_timeout);
-        let deadline = self.io.now().after(patience);
+        // A limit that somebody has chosen counts from now; against the node's own the time since the
+        // turn began is nothing.
+        let deadline = match said.and_then(|said| said.remaining) {
+            Some(remaining) => self.io.now().after(remaining),
+            None => self.now().after(self.limits().ask_timeout),
+        };
         let timer = self.insert_timer(deadline, TimerEvent::Ask(key));
         self.asks.with(key, |ask| ask.timer = Some(timer));
         Ok(key)
     }
 
-    /// What the ask inherits from the handler that makes it.
+    /// What the ask inherits from the handler that makes it, and its own limit; `None` if it has neither.
+    #[inline]
     fn ask_extensions(
         &self,
         to: Address,
         timeout: Option<Duration>,
+    ) -> Result<Option<Extensions>, AskError> {
+        match self.running_actor() {
+            Some(cell) => self.inherited(&cell, to, timeout).map(Some),
+            None => {
+                Ok(timeout
+                    .map(|limit| Extensions { remaining: Some(limit), ..Extensions::default() }))
+            }
+        }
+    }
+
+    fn inherited(
+        &self,
+        cell: &ActorCell,
+        to: Address,
+        timeout: Option<Duration>,
     ) -> Result<Extensions, AskError> {
         let mut extensions = Extensions { remaining: timeout, ..Extensions::default() };
-        let Some(cell) = self.running_actor() else {
-            return Ok(extensions);
-        };
         let section = cell.section.borrow();
         if to == cell.address || section.chain.contains(&to) {
             return Err(AskError::Cycle);
@@ -290,13 +360,17 @@ impl<M: Message> Future for Ask<M> {
         let this = self.get_mut();
         if let State::Unsent { to, way, message, timeout } = &mut this.state {
             let (to, way, timeout) = (*to, *way, *timeout);
-            let opened = Core::try_with(|core| core.open_ask(to, way, message, timeout))
+            let waker = context.waker();
+            let opened = Core::try_with(|core| core.open_ask(to, way, message, timeout, waker))
                 .unwrap_or(Err(AskError::NoWorker));
             this.state = State::Done;
-            match opened {
-                Ok(key) => this.state = State::Waiting(key),
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            return match opened {
+                Ok(key) => {
+                    this.state = State::Waiting(key);
+                    Poll::Pending
+                }
+                Err(error) => Poll::Ready(Err(error)),
+            };
         }
         let State::Waiting(key) = this.state else { panic!("an ask is polled after its outcome") };
         let outcome = Core::try_with(|core| core.poll_ask(key, context.waker()));
@@ -324,27 +398,20 @@ fn open_reply<M: Message>(envelope: Envelope) -> Result<Msg<M::Reply>, AskError>
 
 impl Core {
     fn poll_ask(&self, key: AskKey, waker: &Waker) -> Poll<Outcome> {
-        let is_new = |old: &Option<Waker>| !old.as_ref().is_some_and(|old| old.will_wake(waker));
-        let wanted = self.asks.with(key, |ask| ask.outcome.is_none() && is_new(&ask.waker));
-        // Cloning and dropping a waker may run a user's code: the table is not borrowed meanwhile.
-        let fresh = wanted.unwrap_or(false).then(|| waker.clone());
-        let (settled, old) = self
-            .asks
-            .with(key, |ask| {
-                let old = fresh.and_then(|fresh| ask.waker.replace(fresh));
-                (Some(ask.outcome.is_some()), old)
-            })
-            .unwrap_or((None, None));
-        discard("a waker", old);
-        match settled {
-            Some(false) => Poll::Pending,
-            Some(true) => {
-                let ask = self.asks.remove(key);
-                Poll::Ready(ask.and_then(|ask| ask.outcome).unwrap_or(Err(AskError::Cancelled)))
-            }
-            // The table was cleared under it: the node has shut down.
-            None => Poll::Ready(Err(AskError::Cancelled)),
+        if let Some(ask) = self.asks.remove_if(key, |ask| ask.outcome.is_some()) {
+            return Poll::Ready(ask.outcome.unwrap_or(Err(AskError::Cancelled)));
         }
+        let Some(known) = self.asks.with(key, |ask| ask.wakeup.is_of(self, waker)) else {
+            // The table was cleared under it: the node has shut down.
+            return Poll::Ready(Err(AskError::Cancelled));
+        };
+        if !known {
+            // Cloning and dropping a waker may run a user's code: the table is not borrowed meanwhile.
+            let fresh = Wakeup::of(self, waker);
+            let old = self.asks.with(key, |ask| mem::replace(&mut ask.wakeup, fresh));
+            discard("a waker", old);
+        }
+        Poll::Pending
     }
 }
 

@@ -21,7 +21,7 @@ use annulus_codec::{
     chunk::ChunkPool,
     extension::Extensions,
     frame::{Frame, FrameReader, Frames, Header, Kind},
-    message::{Message, MessageId},
+    message::Message,
     outbox::{Admission, Destination, Outbox, PushError},
     passing::{Envelope, Passing},
 };
@@ -41,7 +41,7 @@ use crate::{
     error::{Failure, TellError},
     lanes::Lanes,
     link::{Link, Links},
-    message::{Msg, Reply},
+    message::Msg,
     node::NodeShared,
     planted::{Bug, planted},
     protocol::Accepts,
@@ -72,6 +72,8 @@ pub(crate) struct Core {
     pub(crate) pool: ChunkPool,
     now: Cell<Mono>,
     pub(crate) inbox: RefCell<Outbox>,
+    /// Where answers from this worker to itself are archived, one at a time.
+    pub(crate) answers: RefCell<Outbox>,
     pub(crate) inbound: RefCell<VecDeque<Inbound>>,
     pub(crate) walk: Walk,
     /// What is left of a walk of the inbox.
@@ -88,6 +90,8 @@ pub(crate) struct Core {
     pub(crate) dead_letters: DeadLetters,
     /// The actor whose handler is being polled.
     pub(crate) running: Cell<Option<Rc<ActorCell>>>,
+    /// The actor or task that is being polled, and the data pointer of the waker that it is polled with.
+    pub(crate) polled: Cell<Option<(Runnable, *const ())>>,
     /// Those who wait for room in some queue.
     waiting_for_room: RefCell<Vec<Waker>>,
     /// Whether some queue has been emptied a little since they were last woken.
@@ -114,6 +118,7 @@ impl Core {
         Rc::new(Core {
             worker,
             inbox: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
+            answers: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
             lanes: lanes(&pool),
             pool,
             now: Cell::new(now),
@@ -130,6 +135,7 @@ impl Core {
             timers: Timers::new(now),
             dead_letters: DeadLetters::default(),
             running: Cell::new(None),
+            polled: Cell::new(None),
             waiting_for_room: RefCell::default(),
             room_made: Cell::new(false),
             messages_handled: Cell::new(0),
@@ -315,83 +321,6 @@ impl Core {
             // The node is there, but in another life: nobody from before is.
             Some(_) => Err(TellError::Dead),
             None => Err(TellError::Unreachable),
-        }
-    }
-
-    /// Sends an answer to where the ask came from.
-    pub(crate) fn send_reply<R: Message>(
-        self: &Rc<Self>,
-        origin: Origin,
-        correlation: u64,
-        reply: Reply<R>,
-    ) {
-        let slot = Slot::new(asking_worker(correlation), 0);
-        let header = Header::new(Kind::Reply, slot, 0, R::ID, correlation);
-        let mut value = None;
-        let mut same = None;
-        match reply {
-            Reply::Value(reply) => value = Some(reply),
-            Reply::Same(message) => same = Some(message.into_carrier()),
-            Reply::Later => return,
-        }
-        let pushed = self.with_way_back(origin, correlation, |outbox| match same.take() {
-            Some(carrier) => R::Passing::forward(carrier, header, outbox),
-            None => R::Passing::pack(&mut value, header, None, outbox, Admission::Always),
-        });
-        match pushed {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::warn!(target: "annulus", reply = R::NAME, %error, "a reply cannot be sent");
-                let failure = match error {
-                    PushError::NoMemory(_) | PushError::Full => Failure::Overloaded,
-                    _ => Failure::NoReply,
-                };
-                self.send_failure(origin, correlation, failure);
-            }
-            None => self.dead_letters.unanswerable(),
-        }
-    }
-
-    /// Tells an asker that there will be no reply.
-    pub(crate) fn send_failure(
-        self: &Rc<Self>,
-        origin: Origin,
-        correlation: u64,
-        failure: Failure,
-    ) {
-        let slot = Slot::new(asking_worker(correlation), 0);
-        let code = MessageId::from_bits(failure.code());
-        let header = Header::new(Kind::Failure, slot, 0, code, correlation);
-        let pushed = self.with_way_back(origin, correlation, |outbox| outbox.push_header(header));
-        if !matches!(pushed, Some(Ok(()))) {
-            self.dead_letters.unanswerable();
-        }
-    }
-
-    /// Uses the outbox that leads to where an ask came from; `None` if there is none any more.
-    fn with_way_back(
-        self: &Rc<Self>,
-        origin: Origin,
-        correlation: u64,
-        push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
-    ) -> Option<Result<(), PushError>> {
-        match origin {
-            Origin::Local => {
-                let worker = asking_worker(correlation);
-                let outbox =
-                    if worker == self.worker { &self.inbox } else { self.lanes.outbox(worker)? };
-                Some(push(&mut outbox.borrow_mut()))
-            }
-            Origin::Link(peer) => {
-                let link = self.links.route(peer.node, self.worker)?;
-                if link.peer != peer || !link.sends() {
-                    return None;
-                }
-                self.links.mark_dirty(&link);
-                let pushed = push(&mut link.outbox.borrow_mut());
-                Some(pushed)
-            }
-            Origin::Datagram(peer, to) => self.answer_by_datagram(peer, to, push),
         }
     }
 

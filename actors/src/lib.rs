@@ -10,6 +10,7 @@
 
 mod actor;
 mod actors;
+mod answers;
 mod ask;
 mod cell;
 mod clock;

@@ -9,7 +9,7 @@ use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    task::{Context as TaskContext, Waker},
+    task::Waker,
     time::Duration,
 };
 
@@ -237,7 +237,7 @@ impl Core {
         task.own.wake.disarm();
         let before = self.running.take();
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            future.as_mut().poll(&mut TaskContext::from_waker(&task.own.waker))
+            self.poll_as(Runnable::Task(key), &task.own, future.as_mut())
         }));
         self.running.replace(before);
         match polled {
