@@ -66,33 +66,33 @@ impl TurnClock {
         left > 0
     }
 
-    /// Somebody has run: reads the clock if it is time to.
+    /// Somebody has run: reads the clock if it is time to. Returns whether that took long.
     #[inline]
-    pub(crate) fn ran(&self, core: &Core, name: &'static str) {
+    pub(crate) fn ran(&self, core: &Core, name: &'static str) -> bool {
         if !std::ptr::eq(self.ran.get(), name) {
             self.others.set(!self.ran.replace(name).is_empty());
         }
         let left = self.left.get().saturating_sub(1);
         self.left.set(left);
-        if left == 0 {
-            self.read(core);
-        }
+        left == 0 && self.read(core)
     }
 
-    /// Reads the clock, and reports whoever took long.
+    /// Reads the clock, and reports who ran for too long. Returns whether they ran for long.
     #[cold]
-    pub(crate) fn read(&self, core: &Core) {
+    pub(crate) fn read(&self, core: &Core) -> bool {
         core.refresh_now();
         let now = core.now();
         let took = now.since(self.looked.get());
         if took >= core.limits().slow_handler {
             self.report(took);
         }
-        let took = took.as_nanos().max(1);
-        let scaled = u128::from(self.given.get() + 1) * LOOK_AFTER.as_nanos() / took;
-        self.given.set(u32::try_from(scaled).unwrap_or(MOST).clamp(1, MOST));
+        // As many messages as would have taken the time.
+        let each = took / (self.given.get() - self.left.get()).max(1);
+        let fit = LOOK_AFTER.as_nanos() as u64 / (each.as_nanos() as u64).max(1);
+        self.given.set(u32::try_from(fit).unwrap_or(MOST).clamp(1, MOST));
         self.over.set(now.since(self.began.get()) >= TURN);
         self.look(now);
+        took >= LOOK_AFTER
     }
 
     fn look(&self, now: Mono) {

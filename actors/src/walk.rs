@@ -122,7 +122,10 @@ impl Core {
             if let Some(cell) = idle {
                 // It takes this frame, and those behind it that are for it too.
                 self.poll_actor(&cell);
-                self.clock.ran(self, cell.name);
+                if self.clock.ran(self, cell.name) {
+                    // The rest of its burst waits in its mailbox, so that others have their turn.
+                    self.nudge(&cell);
+                }
             } else if let Some(frame) = self.walk.take() {
                 self.dispatch_own(frame, &header, promised);
             }
