@@ -177,7 +177,7 @@ impl Disk {
         if scope.chance(|faults| faults.disk.write_error, "write failed") {
             return Err(libc::EIO);
         }
-        let bytes: Vec<u8> = data.pieces(0).flatten().copied().collect();
+        let bytes = data.pieces(0).collect::<Vec<_>>().concat();
         let mut len = bytes.len();
         if len > 1 && scope.chance(|faults| faults.disk.short_write, "write was short") {
             len = scope.between(1, len as u64 - 1) as usize;

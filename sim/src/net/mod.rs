@@ -432,40 +432,49 @@ impl Net {
         listening.backlog.pop_front().map(Ok)
     }
 
-    /// Receives up to `room` bytes; none at the end of the stream.
+    /// Hands up to `room` bytes to `take`, in one piece or two; none at the end of the stream. Returns
+    /// how many.
     pub(crate) fn receive(
         &mut self,
         scope: &mut Scope<'_>,
         id: SocketId,
         room: usize,
         operation: Operation,
-    ) -> Tried<Vec<u8>> {
-        let misused = self.misused(id, [libc::ENOTCONN, libc::EINVAL, libc::EOPNOTSUPP]);
-        let stream = self.stream_mut(id).filter(|stream| matches!(stream.state, State::Connected));
-        let Some(stream) = stream else { return Some(Err(misused)) };
+        mut take: impl FnMut(&[u8]),
+    ) -> Tried<usize> {
+        let Some(Socket::Stream(stream @ Stream { state: State::Connected, .. })) =
+            self.sockets.get_mut(&id)
+        else {
+            let misused = self.misused(id, [libc::ENOTCONN, libc::EINVAL, libc::EOPNOTSUPP]);
+            return Some(Err(misused));
+        };
         if stream.arrived.is_empty() {
             if stream.reset && !std::mem::replace(&mut stream.told, true) {
                 return Some(Err(libc::ECONNRESET));
             }
             if stream.at_end || stream.reset {
-                return Some(Ok(Vec::new()));
+                return Some(Ok(0));
             }
             stream.waiting.push(operation);
             return None;
         }
         let most = room.min(stream.arrived.len());
         let taken = scope.shorten(most, "receive was short");
-        let bytes: Vec<u8> = stream.arrived.drain(..taken).collect();
+        let (front, back) = stream.arrived.as_slices();
+        let split = taken.min(front.len());
+        take(&front[..split]);
+        take(&back[..taken - split]);
+        stream.arrived.drain(..taken);
         if let Some(pipe) = stream.incoming
             && let Some(pipe) = self.pipes.get_mut(&pipe)
         {
-            pipe.filled -= bytes.len();
+            pipe.filled -= taken;
             let sender = pipe.from;
             if let Some(sender) = self.stream_mut(sender) {
                 scope.ready(&mut sender.waiting);
             }
         }
-        Some(Ok(bytes))
+        Some(Ok(taken))
     }
 
     /// Sends what there is room for; `None` if there is none.

@@ -129,9 +129,8 @@ impl World {
         {
             // The cancel has lost the race: the operation has taken bytes, and nobody gets them.
             let mut scope = Scope { common: &mut self.common, random: &mut self.net_random };
-            if let Some(Ok(bytes)) = self.net.receive(&mut scope, socket, 4096, operation)
-                && !bytes.is_empty()
-            {
+            let taken = self.net.receive(&mut scope, socket, 4096, operation, |_| ());
+            if taken.is_some_and(|taken| taken.is_ok_and(|bytes| bytes > 0)) {
                 scope.mark("a dropped receive took bytes");
             }
         }
@@ -284,15 +283,16 @@ impl World {
                 if room == 0 {
                     return Some(Err(Cause::Os(libc::ENOBUFS)));
                 }
-                match net.receive(&mut scope, number_of(socket)?, room, operation)? {
-                    Ok(bytes) => {
-                        let mut into = std::mem::replace(into, Fill::Bytes(Vec::new()));
-                        let filled = into.fill(&bytes);
-                        debug_assert!(filled, "no more was received than there is room for");
-                        Some(Ok(Output::Received { into, bytes: bytes.len() }))
-                    }
-                    Err(errno) => Some(Err(failed(errno))),
-                }
+                let take = |bytes: &[u8]| {
+                    let filled = into.fill(bytes);
+                    debug_assert!(filled, "no more was received than there is room for");
+                };
+                let received =
+                    net.receive(&mut scope, number_of(socket)?, room, operation, take)?;
+                Some(received.map_err(failed).map(|bytes| {
+                    let into = std::mem::replace(into, Fill::Bytes(Vec::new()));
+                    Output::Received { into, bytes }
+                }))
             }
             Request::Send { socket, data } => {
                 let socket = number_of(socket)?;
@@ -329,7 +329,7 @@ impl World {
                 if matches!(data, Data::Leases(leases) if leases.len() > MAX_PIECES) {
                     return Some(Err(Cause::Os(libc::EMSGSIZE)));
                 }
-                let bytes: Vec<u8> = data.pieces(0).flatten().copied().collect();
+                let bytes = data.pieces(0).collect::<Vec<_>>().concat();
                 let sent = net.send_to(&mut scope, number_of(socket)?, *to, bytes);
                 Some(sent.map(|bytes| Output::Sent { bytes }).map_err(Cause::Os))
             }
