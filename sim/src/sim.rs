@@ -150,12 +150,8 @@ impl Sim {
             build(node.listen(endpoint(host)))
         };
         let setup = move |handle: &NodeHandle| {
-            let setup = setup.clone();
-            let (handle, mut nobody) = (handle.clone(), Context::from_waker(Waker::noop()));
-            let inner = handle.clone();
-            let run = async move { handle.run_on(0, async move || setup(inner).await).await };
-            // The first poll hands it over; it runs whether anybody waits for it or not.
-            let _ = pin!(run).poll(&mut nobody);
+            let (setup, inner) = (setup.clone(), handle.clone());
+            hand_over(handle, 0, async move || setup(inner).await);
         };
         self.places.push(Place {
             name: name.into(),
@@ -267,9 +263,9 @@ impl Sim {
         worker: usize,
         task: impl AsyncFnOnce() + Send + 'static,
     ) {
-        let Some(handle) = self.handle(node) else { return };
-        let mut nobody = Context::from_waker(Waker::noop());
-        let _ = pin!(async move { handle.run_on(worker, task).await }).poll(&mut nobody);
+        if let Some(handle) = self.handle(node) {
+            hand_over(&handle, worker, task);
+        }
     }
 
     /// Lets time pass until a future of the test's own has ended: one on a [`NodeHandle`], for example.
@@ -532,6 +528,12 @@ impl Wake for Flag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Starts a future on a worker of a node.
+fn hand_over(handle: &NodeHandle, worker: usize, task: impl AsyncFnOnce() + Send + 'static) {
+    // The first poll hands it over; it runs whether anybody waits for it or not.
+    let _ = pin!(handle.run_on(worker, task)).poll(&mut Context::from_waker(Waker::noop()));
 }
 
 fn endpoint(host: HostId) -> String {

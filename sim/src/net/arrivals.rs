@@ -1,6 +1,18 @@
 //! What is under way between sockets, and what happens when it arrives.
 
-use super::*;
+use std::{collections::VecDeque, net::SocketAddr};
+
+use annulus::transport::endpoint::Endpoint;
+
+use crate::{
+    address::{Family, address_of, is_abstract, key, specific},
+    world::{Event, Scope},
+};
+
+use super::{
+    CONNECT_TRIES, HostId, Met, Net, NetEvent, Pipe, PipeId, RETRY, Segment, Socket, SocketId,
+    State, Stream,
+};
 
 impl Net {
     pub(super) fn push(&mut self, scope: &mut Scope<'_>, pipe: Option<PipeId>, segment: Segment) {
