@@ -10,8 +10,8 @@ use crate::{
 };
 
 use super::{
-    CONNECT_TRIES, HostId, Met, Net, NetEvent, Pipe, PipeId, RETRY, Segment, Socket, SocketId,
-    State, Stream,
+    Answer, CONNECT_TRIES, Datagram, HostId, Knock, Met, Net, NetEvent, Pipe, PipeId, RETRY,
+    Segment, Socket, SocketId, State, Stream,
 };
 
 impl Net {
@@ -34,19 +34,15 @@ impl Net {
     pub(crate) fn happen(&mut self, scope: &mut Scope<'_>, event: NetEvent) {
         match event {
             NetEvent::Arrive(pipe) => self.arrive(scope, pipe),
-            NetEvent::Knock { client, from, to, at, tries } => {
-                self.knock(scope, client, from, to, at, tries);
-            }
-            NetEvent::Answer { client, answer } => self.answer(scope, client, answer),
+            NetEvent::Knock(knock) => self.knock(scope, knock),
+            NetEvent::Answer(answer) => self.answer(scope, &answer),
             NetEvent::Reset(socket) => {
                 if let Some(stream) = self.stream_mut(socket) {
                     stream.reset();
                     scope.ready(&mut stream.waiting);
                 }
             }
-            NetEvent::Datagram { to, port, from, bytes } => {
-                self.datagram(scope, to, port, from, bytes);
-            }
+            NetEvent::Datagram(datagram) => self.datagram(scope, *datagram),
         }
     }
 
@@ -94,40 +90,34 @@ impl Net {
         matches!(socket, Some(Socket::Stream(Stream { family: Family::Unix, .. })))
     }
 
-    fn knock(
-        &mut self,
-        scope: &mut Scope<'_>,
-        client: SocketId,
-        from: HostId,
-        to: HostId,
-        at: Endpoint,
-        tries: u32,
-    ) {
+    fn knock(&mut self, scope: &mut Scope<'_>, mut knock: Box<Knock>) {
+        let Knock { client, from, to, ref at, .. } = *knock;
         if self.stream_mut(client).is_none() {
             return;
         }
-        let listener = self.listening.get(&(to, key(&at))).copied();
+        let listener = self.listening.get(&(to, key(at))).copied();
         let full = listener.is_some_and(|listener| match self.sockets.get(&listener) {
             Some(Socket::Listening(listening)) => listening.backlog.len() > listening.room,
             _ => false,
         });
         if !self.passes(from, to) || full {
-            if tries >= CONNECT_TRIES {
-                let answer = Err(libc::ETIMEDOUT);
-                return scope.schedule(0, Event::Net(NetEvent::Answer { client, answer }));
+            if knock.tries >= CONNECT_TRIES {
+                let answer = Answer { client, answer: Err(libc::ETIMEDOUT) };
+                return scope.schedule(0, Event::Net(NetEvent::Answer(Box::new(answer))));
             }
-            let again = NetEvent::Knock { client, from, to, at, tries: tries + 1 };
+            knock.tries += 1;
             let wait = scope.between(500_000_000, 1_000_000_000);
-            return scope.schedule(wait, Event::Net(again));
+            return scope.schedule(wait, Event::Net(NetEvent::Knock(knock)));
         }
         let unlucky = scope.chance(|faults| faults.connect_error, "connection was refused");
         let answer = match listener.filter(|_| !unlucky) {
-            Some(listener) => Ok(self.meet(scope, client, (from, to), listener, &at)),
-            None => Err(self.no_listener(to, &at)),
+            Some(listener) => Ok(self.meet(scope, client, (from, to), listener, at)),
+            None => Err(self.no_listener(to, at)),
         };
         // The way back may be cut: then the client waits until it is not, or gives up.
         let delay = scope.delay(to, from);
-        scope.schedule(delay, Event::Net(NetEvent::Answer { client, answer }));
+        let answer = Answer { client, answer };
+        scope.schedule(delay, Event::Net(NetEvent::Answer(Box::new(answer))));
     }
 
     /// Why nobody can be connected to.
@@ -189,7 +179,7 @@ impl Net {
         self.last_pipe
     }
 
-    fn answer(&mut self, scope: &mut Scope<'_>, client: SocketId, answer: Result<Met, i32>) {
+    fn answer(&mut self, scope: &mut Scope<'_>, &Answer { client, answer }: &Answer) {
         let gone = answer.is_ok_and(|met| !self.sockets.contains_key(&met.server));
         if let Some(Met { there, back, .. }) = answer.ok().filter(|_| gone) {
             // The server has vanished meanwhile.
@@ -211,14 +201,8 @@ impl Net {
         scope.ready(&mut stream.waiting);
     }
 
-    fn datagram(
-        &mut self,
-        scope: &mut Scope<'_>,
-        to: HostId,
-        port: u16,
-        from: SocketAddr,
-        bytes: Vec<u8>,
-    ) {
+    fn datagram(&mut self, scope: &mut Scope<'_>, datagram: Datagram) {
+        let Datagram { to, port, from, bytes } = datagram;
         let socket = self.bound.get(&(to, port)).filter(|_| !self.down.contains(&to));
         let socket = socket.and_then(|id| self.sockets.get_mut(id));
         let Some(Socket::Datagrams(socket)) = socket else { return };

@@ -38,13 +38,39 @@ pub(crate) enum NetEvent {
     /// The first segment of a pipe arrives.
     Arrive(PipeId),
     /// A request to connect arrives.
-    Knock { client: SocketId, from: HostId, to: HostId, at: Endpoint, tries: u32 },
+    Knock(Box<Knock>),
     /// The answer to it arrives.
-    Answer { client: SocketId, answer: Result<Met, i32> },
+    Answer(Box<Answer>),
     /// A reset arrives from a socket that is gone.
     Reset(SocketId),
     /// A datagram arrives.
-    Datagram { to: HostId, port: u16, from: SocketAddr, bytes: Vec<u8> },
+    Datagram(Box<Datagram>),
+}
+
+/// A request to connect.
+#[derive(Debug)]
+pub(crate) struct Knock {
+    client: SocketId,
+    from: HostId,
+    to: HostId,
+    at: Endpoint,
+    tries: u32,
+}
+
+/// The answer to a request to connect.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    client: SocketId,
+    answer: Result<Met, i32>,
+}
+
+/// A datagram under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    to: HostId,
+    port: u16,
+    from: SocketAddr,
+    bytes: Vec<u8>,
 }
 
 /// The server's side of a connection, and its pipes.
@@ -404,9 +430,9 @@ impl Net {
                     Endpoint::Unix(_) => from,
                 };
                 let at = to.clone();
-                let knock = NetEvent::Knock { client: id, from, to: to_host, at, tries: 0 };
+                let knock = Knock { client: id, from, to: to_host, at, tries: 0 };
                 let delay = scope.delay(from, to_host);
-                scope.schedule(delay, Event::Net(knock));
+                scope.schedule(delay, Event::Net(NetEvent::Knock(Box::new(knock))));
             }
         }
         None
@@ -571,25 +597,24 @@ impl Net {
         if !self.passes(from, to_host) || scope.chance(|faults| faults.loss, "datagram was lost") {
             return Ok(len);
         }
-        let copies = 1 + u32::from(scope.chance(|f| f.duplicate, "datagram arrived twice"));
-        for _ in 0..copies {
-            let mut delay = scope.delay(from, to_host);
-            if scope.chance(|faults| faults.reorder, "datagram was overtaken") {
-                delay *= 10;
-            } else {
-                let last = self.last_datagram.entry((from, to_host)).or_default();
-                *last = (*last + 1).max(scope.now() + delay);
-                delay = *last - scope.now();
-            }
-            let event = NetEvent::Datagram {
-                to: to_host,
-                port: to.port(),
-                from: sender,
-                bytes: bytes.clone(),
-            };
-            scope.schedule(delay, Event::Net(event));
+        let datagram = Box::new(Datagram { to: to_host, port: to.port(), from: sender, bytes });
+        if scope.chance(|f| f.duplicate, "datagram arrived twice") {
+            self.dispatch(scope, from, datagram.clone());
         }
+        self.dispatch(scope, from, datagram);
         Ok(len)
+    }
+
+    fn dispatch(&mut self, scope: &mut Scope<'_>, from: HostId, datagram: Box<Datagram>) {
+        let mut delay = scope.delay(from, datagram.to);
+        if scope.chance(|faults| faults.reorder, "datagram was overtaken") {
+            delay *= 10;
+        } else {
+            let last = self.last_datagram.entry((from, datagram.to)).or_default();
+            *last = (*last + 1).max(scope.now() + delay);
+            delay = *last - scope.now();
+        }
+        scope.schedule(delay, Event::Net(NetEvent::Datagram(datagram)));
     }
 
     pub(crate) fn receive_from(

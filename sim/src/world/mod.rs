@@ -33,7 +33,7 @@ use crate::{
 pub(crate) use self::schedule::{Event, Scope};
 use self::{
     operations::Slot,
-    schedule::{Common, Scheduled},
+    schedule::{Common, Place, Scheduled},
 };
 
 /// A worker of a node, in one of the node's lives. Numbers are not used again.
@@ -273,12 +273,13 @@ impl World {
     /// Lets the next thing happen, if it does before `until`.
     pub(crate) fn step(&mut self, until: u64) -> Step {
         self.hear();
-        let next = self.common.heap.peek().map(|Reverse(next)| next.at);
+        let next = self.common.heap.peek().map(|Reverse(next)| next.place.at);
         if next.is_none_or(|at| at > until) {
             self.common.now = self.common.now.max(until);
             return Step::Idle;
         }
-        let Some(Reverse(Scheduled { at, event, .. })) = self.common.heap.pop() else {
+        let Some(Reverse(Scheduled { place: Place { at, .. }, event })) = self.common.heap.pop()
+        else {
             return Step::Idle;
         };
         self.common.now = at;

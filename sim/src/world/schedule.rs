@@ -29,23 +29,26 @@ pub(crate) enum Event {
     Action(usize),
 }
 
-#[derive(Debug)]
-pub(super) struct Scheduled {
+// Most events go through the heap: those with much to say keep it in a box.
+const _: () = assert!(size_of::<Scheduled>() <= 40);
+
+/// Its place in the order of all that happens: by time, then by chance, then by when it was scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
     pub(super) at: u64,
-    pub(super) chance: u32,
-    pub(super) number: u64,
-    pub(super) event: Event,
+    /// Chance in the upper half, and a number below.
+    tie: u64,
 }
 
-impl Scheduled {
-    fn order(&self) -> (u64, u32, u64) {
-        (self.at, self.chance, self.number)
-    }
+#[derive(Debug)]
+pub(super) struct Scheduled {
+    pub(super) place: Place,
+    pub(super) event: Event,
 }
 
 impl PartialEq for Scheduled {
     fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
+        self.place == other.place
     }
 }
 
@@ -59,7 +62,7 @@ impl PartialOrd for Scheduled {
 
 impl Ord for Scheduled {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order().cmp(&other.order())
+        self.place.cmp(&other.place)
     }
 }
 
@@ -68,7 +71,7 @@ impl Ord for Scheduled {
 pub(super) struct Common {
     pub(super) now: u64,
     pub(super) heap: BinaryHeap<Reverse<Scheduled>>,
-    pub(super) scheduled: u64,
+    pub(super) scheduled: u32,
     pub(super) descriptors: u64,
     pub(super) faults: Faults,
     pub(super) order: Random,
@@ -145,9 +148,14 @@ impl Scope<'_> {
 
 impl Common {
     pub(super) fn schedule(&mut self, delay: u64, event: Event) {
-        self.scheduled += 1;
-        let chance = self.order.between(0, u64::from(u32::MAX)) as u32;
-        let at = self.now.saturating_add(delay);
-        self.heap.push(Reverse(Scheduled { at, chance, number: self.scheduled, event }));
+        let place = self.place_at(self.now.saturating_add(delay));
+        self.heap.push(Reverse(Scheduled { place, event }));
+    }
+
+    /// A place of its own at this time.
+    pub(super) fn place_at(&mut self, at: u64) -> Place {
+        self.scheduled = self.scheduled.wrapping_add(1);
+        let chance = self.order.between(0, u64::from(u32::MAX));
+        Place { at, tie: chance << 32 | u64::from(self.scheduled) }
     }
 }
