@@ -300,9 +300,9 @@ impl Sim {
         self
     }
 
-    /// Lets the next thing happen. Returns `false` if nothing does before `until`.
+    /// Lets things happen until the next turn or action. Returns `false` if there is none before `until`.
     fn step(&mut self, until: u64) -> bool {
-        let step = self.world.borrow_mut().step(until);
+        let step = self.world.borrow_mut().run(until);
         match step {
             Step::Turn(worker) => self.turn(worker),
             Step::Action(action) => {

@@ -1,15 +1,14 @@
 //! The world: time, what happens when, and the kernels of all hosts.
 //!
-//! Everything that will happen is in one heap, ordered by time, then by chance, then by when it was put
-//! there. The world happens until a worker is to have its turn; the turn itself is run by the
-//! [simulator](crate::Sim), since the workers are its own.
+//! Everything that will happen is ordered by time, then by chance, then by when it was scheduled: the
+//! turns of workers in a tournament, all else in a heap. The world happens until a worker is to have its
+//! turn; the turn itself is run by the [simulator](crate::Sim), since the workers are its own.
 
 mod operations;
 mod schedule;
+mod turns;
 
 use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
     sync::mpsc::{Receiver, Sender, channel},
     task::Waker,
     time::Duration,
@@ -33,7 +32,8 @@ use crate::{
 pub(crate) use self::schedule::{Event, Scope};
 use self::{
     operations::Slot,
-    schedule::{Common, Place, Scheduled},
+    schedule::{Common, Place},
+    turns::Turns,
 };
 
 /// A worker of a node, in one of the node's lives. Numbers are not used again.
@@ -41,6 +41,9 @@ pub(crate) type WorkerId = usize;
 
 /// Where the wall clock stands when a world begins.
 const WALL_START: u64 = 1_700_000_000_000_000_000;
+
+/// Drift is in parts per million.
+const MILLION: u64 = 1_000_000;
 
 /// An operation in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +62,6 @@ struct WorkerState {
     slots: Slab<Slot>,
     generation: u32,
     woken: Vec<Waker>,
-    next_turn: Option<u64>,
     counters: DriverCounters,
 }
 
@@ -96,6 +98,7 @@ pub(crate) struct World {
     entropy: Random,
     hosts: Vec<Host>,
     workers: Vec<WorkerState>,
+    turns: Turns,
     files: std::collections::BTreeMap<u64, Opened>,
     closed: Receiver<u64>,
     closer: Sender<u64>,
@@ -109,16 +112,7 @@ impl World {
         let (closer, closed) = channel();
         let (ringer, rung) = channel();
         World {
-            common: Common {
-                now: 0,
-                heap: BinaryHeap::new(),
-                scheduled: 0,
-                descriptors: 0,
-                faults,
-                order: random.fork(),
-                marks: Marks::default(),
-                trace: Trace::new(aloud),
-            },
+            common: Common::new(random.fork(), faults, aloud),
             net: Net::default(),
             net_random: random.fork(),
             disk_random: random.fork(),
@@ -126,6 +120,7 @@ impl World {
             entropy: random.fork(),
             hosts: Vec::new(),
             workers: Vec::new(),
+            turns: Turns::default(),
             files: std::collections::BTreeMap::new(),
             closed,
             closer,
@@ -170,14 +165,16 @@ impl World {
 
     fn mono_of(&self, host: HostId) -> u64 {
         let (now, drift) = (self.common.now, self.hosts[host].drift);
-        now.saturating_add_signed(((now as i128 * i128::from(drift)) / 1_000_000) as i64)
+        // By parts: a product would need 128 bits, and every turn asks for the time.
+        let (millions, rest) = ((now / MILLION) as i64, (now % MILLION) as i64);
+        now.saturating_add_signed(millions * drift + rest * drift / MILLION as i64)
     }
 
     /// When a host's monotonic clock will show `mono`, or a moment later.
     fn when(&self, host: HostId, mono: Mono) -> u64 {
-        let rate = 1_000_000 + i128::from(self.hosts[host].drift);
-        let at = i128::from(mono.0) * 1_000_000 / rate + 2;
-        u64::try_from(at).unwrap_or(u64::MAX)
+        let rate = MILLION.saturating_add_signed(self.hosts[host].drift);
+        let (whole, rest) = (mono.0 / rate, mono.0 % rate);
+        whole.saturating_mul(MILLION).saturating_add(rest * MILLION / rate + 2)
     }
 
     pub(crate) fn mono(&self, worker: WorkerId) -> Mono {
@@ -211,7 +208,6 @@ impl World {
                 slots: Slab::new(),
                 generation: 0,
                 woken: Vec::new(),
-                next_turn: None,
                 counters: DriverCounters::default(),
             });
         }
@@ -237,6 +233,7 @@ impl World {
     pub(crate) fn stop_workers(&mut self, workers: std::ops::Range<WorkerId>) {
         for worker in workers {
             self.workers[worker].alive = false;
+            self.turns.set(worker, Place::NEVER);
         }
     }
 
@@ -270,22 +267,44 @@ impl World {
 
     // --- What happens ------------------------------------------------------------------------------
 
+    /// Lets things happen until one concerns the simulator, or until the time given.
+    pub(crate) fn run(&mut self, until: u64) -> Step {
+        self.hear();
+        loop {
+            match self.happen_next(until) {
+                Step::Other => {}
+                step => return step,
+            }
+        }
+    }
+
     /// Lets the next thing happen, if it does before `until`.
     pub(crate) fn step(&mut self, until: u64) -> Step {
         self.hear();
-        let next = self.common.heap.peek().map(|Reverse(next)| next.place.at);
-        if next.is_none_or(|at| at > until) {
+        self.happen_next(until)
+    }
+
+    fn happen_next(&mut self, until: u64) -> Step {
+        let (event, (turn, worker)) = (self.common.next(), self.turns.first());
+        let at = event.min(turn).at;
+        if at > until || at == Place::NEVER.at {
             self.common.now = self.common.now.max(until);
             return Step::Idle;
         }
-        let Some(Reverse(Scheduled { place: Place { at, .. }, event })) = self.common.heap.pop()
-        else {
-            return Step::Idle;
-        };
         self.common.now = at;
+        if turn < event {
+            return if self.begin_turn(worker) { Step::Turn(worker) } else { Step::Other };
+        }
+        match self.common.pop() {
+            Some(Event::Action(action)) => return Step::Action(action),
+            Some(event) => self.happen(event),
+            None => {}
+        }
+        Step::Other
+    }
+
+    fn happen(&mut self, event: Event) {
         match event {
-            Event::Turn(worker) => return self.turn(worker),
-            Event::Action(action) => return Step::Action(action),
             Event::Try(operation) => self.attempt(operation),
             Event::Deadline(operation) => self.time_out(operation),
             Event::Bell(worker) => {
@@ -293,40 +312,40 @@ impl World {
                 self.wake(worker);
             }
             Event::Net(event) => {
-                self.common.trace.note(at, 1, 0);
+                self.common.trace.note(self.common.now, 1, 0);
                 let mut scope = Scope { common: &mut self.common, random: &mut self.net_random };
                 self.net.happen(&mut scope, event);
             }
+            // The simulator's own.
+            Event::Action(_) => {}
         }
-        Step::Other
     }
 
     /// Takes in what was closed and rung outside of the driver.
     fn hear(&mut self) {
-        while let Ok(descriptor) = self.closed.try_recv() {
-            let mut scope = Scope { common: &mut self.common, random: &mut self.net_random };
-            self.net.close(&mut scope, descriptor);
-            self.files.remove(&descriptor);
-        }
+        self.hear_closed();
         while let Ok(worker) = self.rung.try_recv() {
             self.ring(worker);
         }
     }
 
-    fn turn(&mut self, worker: WorkerId) -> Step {
-        let now = self.common.now;
-        let state = &mut self.workers[worker];
-        if !state.alive || state.next_turn != Some(now) {
-            return Step::Other;
+    fn hear_closed(&mut self) {
+        while let Ok(descriptor) = self.closed.try_recv() {
+            let mut scope = Scope { common: &mut self.common, random: &mut self.net_random };
+            self.net.close(&mut scope, descriptor);
+            self.files.remove(&descriptor);
         }
-        state.next_turn = None;
-        let resumes = self.hosts[state.host].paused_until;
-        if resumes > now {
-            self.turn_after(worker, resumes - now);
-            return Step::Other;
+    }
+
+    /// Returns whether the worker has its turn now.
+    fn begin_turn(&mut self, worker: WorkerId) -> bool {
+        let resumes = self.hosts[self.workers[worker].host].paused_until;
+        if resumes > self.common.now {
+            self.turns.set(worker, self.common.place_at(resumes));
+            return false;
         }
-        self.common.trace.note(now, 2, worker as u64);
-        Step::Turn(worker)
+        self.common.trace.note(self.common.now, 2, worker as u64);
+        true
     }
 
     /// A worker has had its turn.
@@ -337,32 +356,25 @@ impl World {
             busy *= 100;
         }
         let state = &self.workers[worker];
-        match next {
-            NextTurn::Never => {}
-            NextTurn::Now => self.turn_after(worker, busy),
-            NextTurn::Parked(_) if !state.woken.is_empty() => self.turn_after(worker, busy),
-            NextTurn::Parked(Some(mono)) => {
-                let at = self.when(state.host, mono);
-                self.turn_after(worker, at.saturating_sub(self.common.now).max(busy));
-            }
-            NextTurn::Parked(None) => {}
-        }
-    }
-
-    /// Gives a worker its next turn after `delay`, unless it has one sooner.
-    fn turn_after(&mut self, worker: WorkerId, delay: u64) {
-        let at = self.common.now + delay;
-        let state = &mut self.workers[worker];
-        if state.next_turn.is_none_or(|next| next > at) {
-            state.next_turn = Some(at);
-            self.common.schedule(delay, Event::Turn(worker));
-        }
+        let soonest = self.common.now + busy;
+        let at = match next {
+            NextTurn::Never => None,
+            NextTurn::Now => Some(soonest),
+            NextTurn::Parked(_) if !state.woken.is_empty() => Some(soonest),
+            NextTurn::Parked(Some(mono)) => Some(self.when(state.host, mono).max(soonest)),
+            NextTurn::Parked(None) => None,
+        };
+        let next = at.map_or(Place::NEVER, |at| self.common.place_at(at));
+        self.turns.set(worker, next);
     }
 
     fn wake(&mut self, worker: WorkerId) {
         if self.workers[worker].alive {
-            let delay = self.kernel_random.between(200, 5_000);
-            self.turn_after(worker, delay);
+            // Unless it has one sooner.
+            let at = self.common.now + self.kernel_random.between(200, 5_000);
+            if at < self.turns.of(worker).at {
+                self.turns.set(worker, self.common.place_at(at));
+            }
         }
     }
 

@@ -175,6 +175,8 @@ impl World {
         let Some(request) = slot.request.take() else { return };
         let name = request.name();
         drop(request);
+        // It may have been the last owner of its socket.
+        self.hear_closed();
         self.finish(operation, outcome.map_err(|cause| OperationError { operation: name, cause }));
     }
 

@@ -15,8 +15,6 @@ use super::{Operation, WorkerId};
 /// What happens at a certain time.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A worker has its turn.
-    Turn(WorkerId),
     /// An operation is tried.
     Try(Operation),
     /// An operation's deadline has come.
@@ -40,10 +38,19 @@ pub(super) struct Place {
     tie: u64,
 }
 
+impl Place {
+    /// After all others.
+    pub(super) const NEVER: Self = Place { at: u64::MAX, tie: u64::MAX };
+
+    pub(super) fn new(at: u64, chance: u32, number: u32) -> Self {
+        Place { at, tie: u64::from(chance) << 32 | u64::from(number) }
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Scheduled {
-    pub(super) place: Place,
-    pub(super) event: Event,
+struct Scheduled {
+    place: Place,
+    event: Event,
 }
 
 impl PartialEq for Scheduled {
@@ -70,11 +77,11 @@ impl Ord for Scheduled {
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) now: u64,
-    pub(super) heap: BinaryHeap<Reverse<Scheduled>>,
-    pub(super) scheduled: u32,
+    heap: BinaryHeap<Reverse<Scheduled>>,
+    scheduled: u32,
     pub(super) descriptors: u64,
     pub(super) faults: Faults,
-    pub(super) order: Random,
+    order: Random,
     pub(super) marks: Marks,
     pub(super) trace: Trace,
 }
@@ -147,6 +154,28 @@ impl Scope<'_> {
 }
 
 impl Common {
+    pub(super) fn new(order: Random, faults: Faults, aloud: bool) -> Self {
+        Common {
+            now: 0,
+            heap: BinaryHeap::new(),
+            scheduled: 0,
+            descriptors: 0,
+            faults,
+            order,
+            marks: Marks::default(),
+            trace: Trace::new(aloud),
+        }
+    }
+
+    /// The place of the next event.
+    pub(super) fn next(&self) -> Place {
+        self.heap.peek().map_or(Place::NEVER, |Reverse(next)| next.place)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.heap.pop().map(|Reverse(next)| next.event)
+    }
+
     pub(super) fn schedule(&mut self, delay: u64, event: Event) {
         let place = self.place_at(self.now.saturating_add(delay));
         self.heap.push(Reverse(Scheduled { place, event }));
@@ -155,7 +184,7 @@ impl Common {
     /// A place of its own at this time.
     pub(super) fn place_at(&mut self, at: u64) -> Place {
         self.scheduled = self.scheduled.wrapping_add(1);
-        let chance = self.order.between(0, u64::from(u32::MAX));
-        Place { at, tie: chance << 32 | u64::from(self.scheduled) }
+        let chance = self.order.between(0, u64::from(u32::MAX)) as u32;
+        Place::new(at, chance, self.scheduled)
     }
 }
