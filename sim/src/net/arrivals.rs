@@ -211,6 +211,6 @@ impl Net {
         }
         socket.filled += bytes.len();
         socket.arrived.push_back((from, bytes));
-        scope.ready(&mut socket.waiting);
+        scope.ready_one(&mut socket.waiting);
     }
 }

@@ -157,6 +157,12 @@ impl Stream {
         }
     }
 
+    /// Whether a receive has to wait.
+    fn has_nothing_to_say(&self) -> bool {
+        let is_open = !self.at_end && !self.reset;
+        matches!(self.state, State::Connected) && is_open && self.arrived.is_empty()
+    }
+
     /// Whether TCP knows the connection no more.
     fn is_over(&self) -> bool {
         self.family == Family::Ip && (self.reset || (self.shut && self.at_end))
@@ -384,6 +390,27 @@ impl Net {
     }
 
     // --- Operations --------------------------------------------------------------------------------
+
+    /// Whether an operation that has just begun to receive has to wait. Then it is noted where it waits.
+    pub(crate) fn waits(&mut self, id: SocketId, operation: Operation) -> bool {
+        let waiting = match self.sockets.get_mut(&id) {
+            Some(Socket::Stream(stream)) if stream.has_nothing_to_say() => &mut stream.waiting,
+            Some(Socket::Datagrams(socket)) if socket.arrived.is_empty() => &mut socket.waiting,
+            _ => return false,
+        };
+        waiting.push(operation);
+        true
+    }
+
+    /// An operation on a socket is given up. What it was woken for is for another one.
+    pub(crate) fn give_up(&mut self, scope: &mut Scope<'_>, id: SocketId, operation: Operation) {
+        if let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(&id) {
+            socket.waiting.retain(|waiting| *waiting != operation);
+            if !socket.arrived.is_empty() {
+                scope.ready_one(&mut socket.waiting);
+            }
+        }
+    }
 
     pub(crate) fn connect(
         &mut self,

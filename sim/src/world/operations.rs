@@ -66,6 +66,12 @@ impl World {
         request: Request,
         deadline: Option<Duration>,
     ) -> OperationKey {
+        let receives_on = match &request {
+            Request::Receive { socket, into } | Request::ReceiveFrom { socket, into, .. } => {
+                number_of(socket).filter(|_| into.room() > 0)
+            }
+            _ => None,
+        };
         let state = &mut self.workers[worker];
         state.generation = state.generation.wrapping_add(1);
         state.counters.operations += 1;
@@ -81,8 +87,10 @@ impl World {
         let key = OperationKey { index: index as u32, generation };
         let operation = Operation { worker, key };
         if state.alive {
-            let delay = self.kernel_random.time(self.common.faults.operation);
-            self.common.schedule(delay, Event::Try(operation));
+            if !receives_on.is_some_and(|socket| self.net.waits(socket, operation)) {
+                let delay = self.kernel_random.time(self.common.faults.operation);
+                self.common.schedule(delay, Event::Try(operation));
+            }
             if let Some(deadline) = deadline {
                 let after = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
                 self.common.schedule(after, Event::Deadline(operation));
@@ -134,8 +142,20 @@ impl World {
                 scope.mark("a dropped receive took bytes");
             }
         }
-        self.workers[worker].slots.remove(key.index as usize);
+        let slot = self.workers[worker].slots.remove(key.index as usize);
+        if let Some(request) = &slot.request {
+            self.give_up(operation, request);
+        }
         waker
+    }
+
+    fn give_up(&mut self, operation: Operation, request: &Request) {
+        if let Request::ReceiveFrom { socket, .. } = request
+            && let Some(socket) = number_of(socket)
+        {
+            let mut scope = Scope { common: &mut self.common, random: &mut self.net_random };
+            self.net.give_up(&mut scope, socket, operation);
+        }
     }
 
     /// Cancels all operations of a worker. Returns wakers that nobody will wake.
@@ -174,6 +194,9 @@ impl World {
         let Some(slot) = self.slot(operation) else { return };
         let Some(request) = slot.request.take() else { return };
         let name = request.name();
+        if outcome.is_err() {
+            self.give_up(operation, &request);
+        }
         drop(request);
         // It may have been the last owner of its socket.
         self.hear_closed();

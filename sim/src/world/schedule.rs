@@ -146,10 +146,20 @@ impl Scope<'_> {
 
     /// What these operations wait for may have come.
     pub(crate) fn ready(&mut self, waiting: &mut Vec<Operation>) {
-        for operation in waiting.drain(..) {
-            let delay = self.random.time(self.common.faults.operation);
-            self.common.schedule(delay, Event::Try(operation));
+        waiting.drain(..).for_each(|operation| self.try_soon(operation));
+    }
+
+    /// What one of these operations waits for has come: one takes it, and for the others nothing changes.
+    pub(crate) fn ready_one(&mut self, waiting: &mut Vec<Operation>) {
+        if !waiting.is_empty() {
+            let chosen = self.random.index(waiting.len());
+            self.try_soon(waiting.swap_remove(chosen));
         }
+    }
+
+    fn try_soon(&mut self, operation: Operation) {
+        let delay = self.random.time(self.common.faults.operation);
+        self.common.schedule(delay, Event::Try(operation));
     }
 }
 

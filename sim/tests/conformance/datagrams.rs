@@ -29,6 +29,8 @@ scripts![
     ports_of_streams_and_datagrams_are_apart,
     waiting_for_a_datagram_times_out,
     a_receive_from_that_is_given_up_takes_nothing_that_comes_later,
+    each_of_several_receives_takes_a_datagram,
+    a_receive_that_has_timed_out_leaves_datagrams_to_others,
 ];
 
 fn bind(bench: &Bench) -> (Descriptor, SocketAddr) {
@@ -210,4 +212,31 @@ async fn a_receive_from_that_is_given_up_takes_nothing_that_comes_later(bench: &
     bench.until(|| bench.io.in_flight() == 0).await;
     send(bench, &one, at, "later").await;
     bench.show("receive", receive(&one)).await;
+}
+
+async fn each_of_several_receives_takes_a_datagram(bench: &Bench) {
+    let ((one, _), (other, there)) = (bind(bench), bind(bench));
+    let mut receives: Vec<_> =
+        (0..3).map(|_| Box::pin(bench.io.run(receive(&other), None))).collect();
+    for receive in &mut receives {
+        assert!(!begin(receive.as_mut()));
+    }
+    for _ in 0..3 {
+        send(bench, &one, there, "one of three").await;
+    }
+    for receive in receives {
+        bench.note("receive", text(&receive.await));
+    }
+}
+
+async fn a_receive_that_has_timed_out_leaves_datagrams_to_others(bench: &Bench) {
+    let ((one, _), (other, there)) = (bind(bench), bind(bench));
+    let (mut short, mut long) = (
+        Box::pin(bench.io.run(receive(&other), SOON)),
+        Box::pin(bench.io.run(receive(&other), None)),
+    );
+    assert!(!begin(short.as_mut()) && !begin(long.as_mut()));
+    bench.note("receive", text(&short.await));
+    send(bench, &one, there, "for the other").await;
+    bench.note("receive", text(&long.await));
 }
