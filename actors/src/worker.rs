@@ -116,6 +116,8 @@ impl Worker {
         busy |= core.run_steps();
         core.expire_timers();
         core.announce_room();
+        // What links have received meanwhile: else it would cost a turn more, and a system call.
+        busy |= core.walk_inbound();
         busy |= core.run_steps();
         core.flush_lanes();
         if busy {
