@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Twice(Run),
     /// Plant faults in annulus, one after the other, and see that each is found
     Planted(Planted),
+    /// Measure how fast simulated time passes, in one thread
+    Pace(Pace),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -30,6 +32,25 @@ pub(crate) struct Planted {
     #[arg(long, default_value_t = 10_000)]
     pub(crate) seeds: u64,
     /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Pace {
+    /// How many nodes, of one worker each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(2..=60))]
+    pub(crate) nodes: u8,
+    /// How long the cluster runs, in simulated seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) time: u64,
+    /// How long each asker thinks between an answer and its next ask, in milliseconds on average
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(crate) think: u64,
+    /// The seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

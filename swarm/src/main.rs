@@ -4,6 +4,7 @@ mod actors;
 mod args;
 mod batch;
 mod clerk;
+mod pace;
 mod plan;
 mod plant;
 mod run;
@@ -28,5 +29,6 @@ fn main() -> ExitCode {
         },
         Some(Command::Twice(twice)) => batch::twice(&twice),
         Some(Command::Planted(planted)) => plant::plant_all(&planted),
+        Some(Command::Pace(pace)) => pace::pace(&pace),
     }
 }
