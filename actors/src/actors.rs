@@ -144,7 +144,9 @@ impl Core {
             return self.refuse_overflow(cell, delivery);
         }
         cell.enqueue(Delivery { section: section.map(Box::new), ..delivery });
-        if cell.phase.get() == Phase::Idle {
+        if self.clock.is_over() {
+            self.nudge(cell);
+        } else if cell.phase.get() == Phase::Idle {
             self.poll_actor(cell);
         }
     }

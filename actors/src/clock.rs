@@ -18,6 +18,10 @@ const LOOK_AFTER: Duration = Duration::from_micros(200);
 /// Messages between two looks at the clock, at most.
 const MOST: u32 = 64;
 
+/// Looks at the clock in a turn, at most: where time stands still while a worker runs, in a simulation, this
+/// is what ends a turn.
+const LOOKS: u32 = 1024;
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct TurnClock {
@@ -26,6 +30,7 @@ pub(crate) struct TurnClock {
     /// Messages and polls until the next look.
     left: Cell<u32>,
     given: Cell<u32>,
+    looks: Cell<u32>,
     over: Cell<bool>,
     /// Who has run since the last look, and whether others have as well.
     ran: Cell<&'static str>,
@@ -39,6 +44,7 @@ impl TurnClock {
             looked: Cell::new(now),
             left: Cell::new(1),
             given: Cell::new(1),
+            looks: Cell::new(0),
             over: Cell::new(false),
             ran: Cell::new(""),
             others: Cell::new(false),
@@ -48,6 +54,7 @@ impl TurnClock {
     /// A turn starts.
     pub(crate) fn begin(&self, now: Mono) {
         self.began.set(now);
+        self.looks.set(0);
         self.over.set(false);
         self.look(now);
     }
@@ -89,8 +96,11 @@ impl TurnClock {
         // As many messages as would have taken the time.
         let each = took / (self.given.get() - self.left.get()).max(1);
         let fit = LOOK_AFTER.as_nanos() as u64 / (each.as_nanos() as u64).max(1);
-        self.given.set(u32::try_from(fit).unwrap_or(MOST).clamp(1, MOST));
-        self.over.set(now.since(self.began.get()) >= TURN);
+        // Who was fast says little about who comes next: the number grows slowly, and falls at once.
+        let most = MOST.min(self.given.get() * 2);
+        self.given.set(u32::try_from(fit).unwrap_or(MOST).clamp(1, most));
+        self.looks.set(self.looks.get() + 1);
+        self.over.set(now.since(self.began.get()) >= TURN || self.looks.get() >= LOOKS);
         self.look(now);
         took >= LOOK_AFTER
     }

@@ -9,7 +9,7 @@ use std::{
 use annulus_codec::{
     chunk::{ChunkPool, SealedChunk},
     frame::Frames,
-    outbox::{Crossing, Destination, Outbox, OutboxLimits, Parcel},
+    outbox::{Crossing, Destination, Outbox, OutboxLimits},
 };
 use annulus_transport::lane::{self, Receiver, Sender};
 
@@ -67,8 +67,6 @@ struct Outbound {
 /// The way from one other worker.
 struct Inbound {
     crossings: RefCell<Receiver<Crossing>>,
-    /// What is left of a walk.
-    unwalked: RefCell<Option<Frames>>,
     returns: RefCell<Sender<SealedChunk>>,
 }
 
@@ -99,11 +97,7 @@ impl Lanes {
         });
         let inbound = ends.inbound.into_iter().map(|ends| {
             let InboundEnds { crossings, returns } = ends?;
-            Some(Inbound {
-                crossings: RefCell::new(crossings),
-                unwalked: RefCell::default(),
-                returns: RefCell::new(returns),
-            })
+            Some(Inbound { crossings: RefCell::new(crossings), returns: RefCell::new(returns) })
         });
         Lanes { outbound: outbound.collect(), inbound: inbound.collect(), crossings: Cell::new(0) }
     }
@@ -115,9 +109,7 @@ impl Lanes {
 
     /// Whether no other worker has sent anything that has not been taken in.
     pub(crate) fn is_empty(&self) -> bool {
-        self.inbound.iter().flatten().all(|inbound| {
-            inbound.unwalked.borrow().is_none() && inbound.crossings.borrow().is_empty()
-        })
+        self.inbound.iter().flatten().all(|inbound| inbound.crossings.borrow().is_empty())
     }
 
     /// Whether everything for other workers has left.
@@ -142,29 +134,15 @@ impl Core {
         let mut any = false;
         for inbound in self.lanes.inbound.iter().flatten() {
             for _ in 0..PARCELS_PER_LANE {
-                if self.clock.is_over() {
-                    return true;
-                }
-                let Some(parcel) = self.next_parcel(inbound) else { break };
+                let Some(crossing) = inbound.crossings.borrow_mut().try_recv() else { break };
                 any = true;
-                let Some(frames) = self.walk(parcel, false) else { continue };
-                if frames.peek().is_some() {
-                    inbound.unwalked.replace(Some(frames));
-                } else {
-                    self.send_home(inbound, frames);
+                self.lanes.crossings.set(self.lanes.crossings.get() + 1);
+                if let Some(walked) = self.walk(crossing.open(&self.pool), false) {
+                    self.send_home(inbound, walked);
                 }
             }
         }
         any
-    }
-
-    fn next_parcel(&self, inbound: &Inbound) -> Option<Parcel> {
-        if let Some(rest) = inbound.unwalked.take() {
-            return Some(Parcel::Frames(rest));
-        }
-        let crossing = inbound.crossings.borrow_mut().try_recv()?;
-        self.lanes.crossings.set(self.lanes.crossings.get() + 1);
-        Some(crossing.open(&self.pool))
     }
 
     /// Gives a chunk that has been walked back to its worker, if nobody has kept a message of it.

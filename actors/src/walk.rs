@@ -91,10 +91,11 @@ impl Core {
         if self.clock.allows() { self.walk.next_for(cell) } else { None }
     }
 
-    /// Hands a parcel of this process to its receivers, as far as the time of the turn goes.
+    /// Hands a parcel of this process to its receivers. Those who wait for messages handle theirs at once,
+    /// as long as the time of the turn lasts; the others find theirs in their mailboxes.
     ///
     /// `promised` says that the places of its messages in the mailboxes are kept: it is the worker's
-    /// own inbox. Returns the frames when they have been walked, or with what is left of them.
+    /// own inbox. Returns the frames that have been walked.
     pub(crate) fn walk(self: &Rc<Self>, parcel: Parcel, promised: bool) -> Option<Frames> {
         match parcel {
             Parcel::Frames(frames) => {
@@ -111,10 +112,8 @@ impl Core {
     }
 
     fn walk_frames(self: &Rc<Self>, promised: bool) {
-        while !self.clock.is_over()
-            && let Some(header) = self.walk.peek()
-        {
-            let idle = if is_plain(&header) {
+        while let Some(header) = self.walk.peek() {
+            let idle = if is_plain(&header) && !self.clock.is_over() {
                 self.actors.find_idle(header.slot.index(), header.generation)
             } else {
                 None

@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use annulus_codec::outbox::Parcel;
 use annulus_transport::driver::{DriverError, Mono, Wait};
 
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     tasks::{Runnable, TaskKey},
 };
 
-/// Parcels, actors and tasks that run before timers and completions have their turn.
+/// Actors and tasks that run before timers and completions have their turn.
 const STEPS_PER_TURN: usize = 256;
 
 /// Commands from other threads that are taken in a turn.
@@ -118,6 +117,8 @@ impl Worker {
         core.announce_room();
         // What links have received meanwhile: else it would cost a turn more, and a system call.
         busy |= core.walk_inbound();
+        // A worker that is never out of work has not seen to it.
+        core.flush_links();
         busy |= core.run_steps();
         core.flush_lanes();
         if busy {
@@ -171,21 +172,20 @@ impl Core {
     /// Whether there is nothing to do but wait.
     fn is_idle(&self) -> bool {
         self.ready.borrow().is_empty()
-            && self.inbox_is_empty()
+            && self.inbox.borrow().is_empty()
             && self.inbound.borrow().is_empty()
             && !self.owes_room()
             && !self.links.any_dirty()
             && !self.ended.get()
     }
 
-    /// Runs the local inbox and what is ready, within the budget of a turn. Returns whether there was
-    /// anything.
+    /// Runs what is ready, within the budget of a turn. Returns whether there was anything.
+    ///
+    /// What the inbox has is handed out before each of them, so nobody finds out by an answer about a message
+    /// that he was sent before it.
     fn run_steps(self: &Rc<Self>) -> bool {
         for step in 0..STEPS_PER_TURN {
-            let had_parcel = self.walk_inbox();
-            if self.clock.is_over() {
-                break;
-            }
+            let had_mail = self.walk_inbox();
             let next = self.ready.borrow_mut().pop_front();
             match next {
                 Some(Runnable::Actor { index, generation }) => self.resume_actor(index, generation),
@@ -194,32 +194,27 @@ impl Core {
                     self.clock.ran(self, "a task");
                 }
                 // Out of work: the writers of links get what has gathered meanwhile.
-                None if !had_parcel && !self.flush_links() => return step > 0,
+                None if !self.flush_links() => return step > 0 || had_mail,
                 None => {}
+            }
+            if self.clock.is_over() {
+                break;
             }
         }
         true
     }
 
-    /// Whether nothing waits for this worker's own actors.
-    pub(crate) fn inbox_is_empty(&self) -> bool {
-        self.inbox.borrow().is_empty() && self.unwalked.borrow().is_none()
-    }
-
-    /// Hands on what waits in the inbox. Returns whether there was anything.
+    /// Hands out what waits in the inbox. When the time of the turn is up nobody handles anything any more,
+    /// so nothing is added, and this ends. Returns whether there was anything.
     fn walk_inbox(self: &Rc<Self>) -> bool {
-        let unwalked = self.unwalked.take().map(Parcel::Frames);
-        let Some(parcel) = unwalked.or_else(|| self.inbox.borrow_mut().pop()) else {
-            return false;
-        };
-        let walked = self.walk(parcel, true);
-        if let Some(rest) = walked.filter(|frames| frames.peek().is_some()) {
-            self.unwalked.replace(Some(rest));
-        } else {
+        let mut any = false;
+        loop {
+            let Some(parcel) = self.inbox.borrow_mut().pop() else { return any };
+            any = true;
+            self.walk(parcel, true);
             self.inbox.borrow_mut().rewind();
+            self.room_made.set(true);
         }
-        self.room_made.set(true);
-        true
     }
 
     /// Starts a future on this worker.

@@ -43,6 +43,7 @@ fn spin(takes: Duration) {
 /// another node take, the median of each.
 fn delays(takes: Duration, mails: usize) -> [Duration; 3] {
     const ROUNDS: usize = 15;
+    let _log = Mark::now();
     let pair = Pair::new(Over::Tcp, 1, 1);
     let worker = pair.ann.spawn(Worker::default()).unwrap();
     pair.ann.spawn(Busy { takes, mails }).unwrap();

@@ -155,7 +155,7 @@ impl Core {
         for _ in 0..3 {
             let inbox = self.inbox.borrow_mut().take_all();
             let inbound = mem::take(&mut *self.inbound.borrow_mut());
-            discard("a message", (inbox, inbound, self.unwalked.take()));
+            discard("a message", (inbox, inbound));
         }
     }
 }

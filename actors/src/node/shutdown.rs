@@ -127,7 +127,7 @@ impl Core {
         while !(self.links.is_flushed()
             && self.lanes.is_flushed()
             && self.datagrams.is_flushed()
-            && self.inbox_is_empty())
+            && self.inbox.borrow().is_empty())
         {
             sleep(Duration::from_millis(1)).await;
         }
