@@ -361,6 +361,10 @@ impl<M: Archivable> Archived<M> {
             return Err(AccessError::WrongMessage { expected: M::ID, found });
         }
         if header.is_foreign() || cfg!(debug_assertions) {
+            // Out of place, parts of it may still be aligned, and not be where it is copied to.
+            if !payload.as_ptr().addr().is_multiple_of(FRAME_ALIGN) {
+                return Err(AccessError::Invalid(M::ID));
+            }
             validate::<M>(&payload)?;
         }
         Ok(Archived { payload, message: PhantomData })
@@ -395,11 +399,12 @@ impl<M: Archivable> Deref for Archived<M> {
     fn deref(&self) -> &M::Archived {
         // SAFETY: there are two constructors. `finish` has just archived an `M`. `from_parts` found the
         // message id to be that of `M`, and either validated the payload or knows that this process wrote
-        // it with `write_frame` or `finish`, which bind the id to the type (the contract of `Message`, with
-        // the trust in its hashes that the module `message` describes): frames are not foreign only if
-        // they come out of an outbox, which writes messages (`push_message`), passes on what is an
-        // `Archived` of the type that it names (`push_archived`), or keeps the mark of what is foreign
-        // (`push_relayed`). Payloads start at multiples of 16 and never change.
+        // it with `write_frame`, `write_flat` or `finish`, which bind the id to the type (the contracts of
+        // `Message` and `Layout`, with the trust in hashes that the module `message` describes): frames are
+        // not foreign only if they come out of an outbox, which writes messages (`push_message`), passes on
+        // what is an `Archived` of the type that it names (`push_archived`), or keeps the mark of what is
+        // foreign (`push_relayed`). Payloads start at multiples of 16, of which `from_parts` makes sure if
+        // they are foreign, so an archive stays aligned when it is copied. They never change.
         unsafe { access_unchecked::<M::Archived>(&self.payload) }
     }
 }

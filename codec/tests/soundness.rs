@@ -12,7 +12,7 @@ use annulus_codec::{
     archive::Archived,
     chunk::ChunkPool,
     extension::Extensions,
-    frame::{Header, Kind},
+    frame::{FrameReader, Header, Kind},
     message::Message,
     outbox::{Admission, Destination, Outbox, Parcel},
 };
@@ -245,4 +245,24 @@ fn a_chunk_is_not_written_again_while_it_is_leased() {
 fn text_that_is_forged_in_the_clear_is_found() {
     let frame = read_foreign(&garbage()).next_frame().unwrap().unwrap();
     assert!(Archived::<Text>::open(frame).is_err());
+}
+
+#[derive(annulus_codec::rkyv::Archive, annulus_codec::rkyv::Serialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+struct Wide(u128);
+message!(Wide, "test.Wide");
+
+#[test]
+fn an_archive_that_is_in_place_by_chance_is_refused() {
+    // The number lies 8 bytes behind the start of the payload, which lies 8 bytes out of place.
+    let mut header = header_of::<Wide>(Kind::Tell, 1);
+    header.payload_len = 24;
+    let mut bytes = vec![0; 8];
+    bytes.extend(header.to_wire());
+    bytes.resize(8 + header.frame_len(), 0);
+    let frame = lease_of(&bytes).slice(8, header.frame_len());
+    let frame = FrameReader::foreign(frame, 1 << 20).next_frame().unwrap().unwrap();
+    assert!(annulus_codec::archive::validate::<Wide>(frame.payload()).is_ok());
+    // A copy of it, which nobody would check again, would be in its place, and the number out of it.
+    assert!(Archived::<Wide>::open(frame).is_err());
 }
