@@ -373,19 +373,17 @@ impl Frames {
         self.bytes.get(self.at..)?.first_chunk().map(Header::from_own)
     }
 
-    /// Takes the payload of the next frame, whose header this is.
+    /// The payload of the next frame, whose header this is.
     ///
     /// # Panics
     /// If it is another header, that of a longer frame.
     #[inline]
-    fn take_payload(&mut self, header: &Header) -> Lease {
-        let at = self.at;
-        self.at += header.frame_len();
-        self.bytes.slice(at + header.payload_start(), header.payload_len as usize)
+    fn payload_of(&self, header: &Header) -> Lease {
+        self.bytes.slice(self.at + header.payload_start(), header.payload_len as usize)
     }
 
     /// Takes the next frame if it is this message, told to this actor of this process, and no more than
-    /// its header says about it.
+    /// its header says about it. What cannot be read as this message is not taken.
     #[inline]
     pub fn take_told<M: Archivable>(&mut self, slot: Slot, generation: u32) -> Option<Archived<M>> {
         let header = self.peek()?;
@@ -397,7 +395,9 @@ impl Frames {
         if !told {
             return None;
         }
-        Archived::from_parts(&header, self.take_payload(&header)).ok()
+        let archived = Archived::from_parts(&header, self.payload_of(&header)).ok()?;
+        self.at += header.frame_len();
+        Some(archived)
     }
 
     /// Takes the next frame as a message that it is known to be. Returns its header as well.
@@ -407,7 +407,8 @@ impl Frames {
     #[inline]
     pub fn take_as<M: Archivable>(&mut self) -> Option<(Header, Result<Archived<M>, AccessError>)> {
         let header = self.peek()?;
-        let payload = self.take_payload(&header);
+        let payload = self.payload_of(&header);
+        self.at += header.frame_len();
         Some((header, Archived::from_parts(&header, payload)))
     }
 }
