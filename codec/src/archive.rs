@@ -231,7 +231,10 @@ pub(crate) fn write_frame<M: Archivable>(
 
 /// Whether a message's own bytes are its archive, and so its frames are all of one length.
 pub(crate) const fn is_flat<M: Archivable>() -> bool {
-    M::COPY_OPTIMIZATION.is_enabled() && size_of::<M>() > 0
+    // rkyv's derive does not compare the sizes: where the machine aligns a number less than archives do,
+    // only the archive has a gap at its end.
+    let same_size = size_of::<M>() == size_of::<M::Archived>();
+    M::COPY_OPTIMIZATION.is_enabled() && same_size && size_of::<M>() > 0
 }
 
 /// Writes one whole frame without extensions at the end of a chunk, for a message that
@@ -243,7 +246,7 @@ pub(crate) fn write_flat<M: Archivable>(
     message: &M,
 ) -> bool {
     const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
-    assert!(const { is_flat::<M>() } && size_of::<M>() == size_of::<M::Archived>());
+    assert!(const { is_flat::<M>() });
     header.message = M::ID;
     header.payload_len = const { size_of::<M>() as u32 };
     header.extension_len = 0;
@@ -257,12 +260,13 @@ pub(crate) fn write_flat<M: Archivable>(
     if let Some(last) = body.last_chunk_mut::<FRAME_ALIGN>() {
         *last = [MaybeUninit::new(0); FRAME_ALIGN];
     }
-    // SAFETY: that the copy optimisation is enabled says that the bytes of an `M` are all initialised and
-    // are those of its archive. They are read as a slice of their own length, while `message` is borrowed.
+    // SAFETY: that the copy optimisation is enabled says that the bytes of an `M` are all initialised. They
+    // are read as a slice of their own length, while `message` is borrowed.
     let bytes = unsafe { slice::from_raw_parts(ptr::from_ref(message).cast(), size_of::<M>()) };
     body[..size_of::<M>()].write_copy_of_slice(bytes);
     // SAFETY: header, payload and, in the last block of the body, padding were all just written, as one
-    // whole frame whose payload is an archive of the type that its message id names.
+    // whole frame whose payload is an archive of the type that its message id names: that is what the
+    // contract of `Layout` says of the bytes of a type whose copy optimisation is enabled.
     unsafe { chunk.commit(frame_len) };
     true
 }

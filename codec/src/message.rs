@@ -131,6 +131,9 @@ where
 /// # Safety
 /// - Two types with the same `LAYOUT` have archives that are valid for exactly the same bytes and mean
 ///   the same thing.
+/// - What `Serialize` and `Archive` of the type write, as rkyv's derives have it, is a valid archive of it,
+///   with no part that is aligned to more than [`FRAME_ALIGN`](crate::frame::FRAME_ALIGN) bytes.
+/// - If `Archive::COPY_OPTIMIZATION` is enabled, the bytes of a value are such an archive too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a part of a message",
     label = "this type has no fixed layout on the wire",

@@ -3,11 +3,12 @@
 mod common;
 
 use annulus_codec::{
-    archive::{AccessError, Archived, validate},
+    archive::{AccessError, Archivable, Archived, validate},
+    chunk::ChunkPool,
     extension::Extensions,
-    frame::HEADER_LEN,
+    frame::{HEADER_LEN, Kind},
     message::Message,
-    outbox::{Destination, Outbox},
+    outbox::{Admission, Destination, Outbox},
     rkyv,
 };
 use common::*;
@@ -76,6 +77,57 @@ fn a8_what_came_from_a_stranger_stays_foreign_wherever_it_goes() {
         assert!(!frame.trusted());
         assert!(Archived::<Text>::open(frame).is_err());
     }
+}
+
+/// Its bytes are its archive.
+#[derive(Clone, Copy, rkyv::Archive, rkyv::Serialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+#[repr(C)]
+struct Flat {
+    number: u64,
+    pair: [u16; 2],
+    letter: char,
+    flags: [bool; 7],
+    small: u8,
+}
+message!(Flat, "test.Flat");
+
+/// Its archive ends with a gap, which is zero, and so does the type, where it may be anything.
+#[derive(Clone, Copy, rkyv::Archive, rkyv::Serialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+#[repr(C)]
+struct Tail {
+    number: u64,
+    small: u8,
+}
+message!(Tail, "test.Tail");
+
+/// The stream to another node when three of these are sent, behind whatever was in the memory before.
+fn stream_of<M: Archivable>(message: &M, extensions: Option<&Extensions>, dirt: u8) -> Vec<u8> {
+    let pool = ChunkPool::new(1024, 1, 1024);
+    assert!(pool.acquire().unwrap().append(&[dirt; 1024]));
+    let mut outbox = Outbox::new(Destination::Node, LIMITS, pool);
+    for number in 0..3 {
+        let header = header_of::<M>(Kind::Tell, number);
+        outbox.push_message(header, extensions, message, Admission::Always).unwrap();
+    }
+    outbox.pop_bytes().unwrap().to_vec()
+}
+
+#[test]
+fn messages_that_are_copied_make_the_frames_of_those_that_are_serialised() {
+    use rkyv::Archive;
+    const { assert!(Flat::COPY_OPTIMIZATION.is_enabled() && !Tail::COPY_OPTIMIZATION.is_enabled()) };
+    let flat = Flat { number: 1, pair: [2, 3], letter: 'ä', flags: [true; 7], small: 4 };
+    let tail = Tail { number: 5, small: 6 };
+    // Extensions, if only none, take the way of the serialiser.
+    let serialised = Some(&Extensions::default());
+    assert_eq!(stream_of(&flat, None, 0x55), stream_of(&flat, serialised, 0xaa));
+    assert_eq!(stream_of(&tail, None, 0x55), stream_of(&tail, serialised, 0xaa));
+    assert_eq!(
+        stream_of(&tail, None, 0x55)[HEADER_LEN..][..16],
+        0x6_0000_0000_0000_0005_u128.to_le_bytes()
+    );
 }
 
 proptest! {
