@@ -27,6 +27,8 @@ fuzz_target!(|input: &[u8]| {
         6 => one::<Mixed>(rest, mutate),
         7 => one::<Deep>(rest, mutate),
         8 => one::<()>(rest, mutate),
+        9 => one::<Flat>(rest, mutate),
+        10 => one::<Tail>(rest, mutate),
         _ => one::<Either>(rest, mutate),
     }
 });

@@ -1,4 +1,4 @@
-//! A datagram from a stranger: 16 bytes of prefix and one frame, read as a worker reads it.
+//! A datagram from a stranger: 32 bytes of prefix and one frame, read as a worker reads it.
 #![no_main]
 
 use annulus_codec::{
@@ -8,7 +8,7 @@ use annulus_codec::{
 use annulus_fuzz::*;
 use libfuzzer_sys::fuzz_target;
 
-const PREFIX: usize = 16;
+const PREFIX: usize = 32;
 const MAX_PAYLOAD: usize = 1400;
 const TOKEN: u64 = 7;
 
@@ -32,6 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(frame.extensions().is_ok());
     let _ = Archived::<Plain>::open(frame.clone()).map(|archived| touch(&*archived));
     let _ = Archived::<Text>::open(frame.clone()).map(|archived| touch(&*archived));
+    let _ = Archived::<Flat>::open(frame.clone()).map(|archived| touch(&*archived));
     let _ = Archived::<Maps>::open(frame.clone()).map(|archived| touch(&*archived));
     if frame.header().kind.carries_message() {
         let _ = annulus_codec::archive::validate::<Mixed>(frame.payload()).map(touch);

@@ -3,11 +3,13 @@
 #![no_main]
 
 use annulus_codec::{
+    address::Slot,
     archive::{Archivable, Archived, WriteError, chunk_to_fill, finish, validate},
     bytes::Bytes,
     chunk::{ChunkPool, ChunkWriter},
-    frame::FrameReader,
-    outbox::{Destination, Outbox, OutboxLimits},
+    frame::{self, FrameReader, Header},
+    outbox::{Destination, Outbox, OutboxLimits, Parcel},
+    passing::{ByArchive, Passing},
     rkyv::{Deserialize, api::high::HighDeserializer, rancor::Error, ser::allocator::Arena},
 };
 use annulus_fuzz::*;
@@ -172,20 +174,8 @@ impl Case<'_> {
         // Behind bytes that it did not write itself, an outbox writes the same.
         assert_eq!(archive_of(expected).as_deref(), Some(&payload[..]));
         drop(payload);
-        let frame = made.into_frame();
-        assert!(frame.trusted());
-        assert!(same(&Archived::<M>::open(frame.clone()).expect("it is an `M`")));
-        let mut outbox = Outbox::new(Destination::Node, LIMITS, pool.clone());
-        outbox.push_frame(frame).expect("there is room");
-        let mut stream = Vec::new();
-        while let Some(bytes) = outbox.pop_bytes() {
-            stream.extend_from_slice(&bytes);
-        }
-        let mut frames = FrameReader::foreign(lease_of(&stream), LIMITS.max_payload);
-        let frame = frames.next_frame().expect("it is well-formed").expect("it is there");
-        assert!(same(&Archived::<M>::open(frame).expect("it is valid")));
-        assert_eq!(frames.remaining(), 0);
-        drop(outbox);
+        assert!(same(&here(&pool, made.clone())));
+        assert!(same(&elsewhere(&pool, made)));
         assert_eq!(pool.bytes_lent(), 0);
         Ok(())
     }
@@ -200,4 +190,42 @@ impl Case<'_> {
         assert!(chunk.append(self.filled));
         chunk
     }
+}
+
+fn header_of<M: Archivable>() -> Header {
+    Header::new(frame::Kind::Tell, Slot::new(0, 0), 0, M::ID, 0)
+}
+
+/// Passes the message on within its worker.
+fn here<M: Archivable>(pool: &ChunkPool, made: Archived<M>) -> Archived<M> {
+    let bytes = made.payload();
+    let mut outbox = Outbox::new(Destination::Here, LIMITS, pool.clone());
+    outbox.push_archived(header_of::<M>(), made).expect("there is room");
+    match outbox.pop().expect("it was pushed") {
+        Parcel::Frames(mut frames) => {
+            assert!(bytes.len() < LIMITS.by_reference_from);
+            let frame = frames.next().expect("it was pushed");
+            assert!(frame.trusted());
+            Archived::open(frame).expect("it is an `M`")
+        }
+        Parcel::Single(envelope) => {
+            let opened = <ByArchive as Passing<M>>::open(envelope).expect("it is an `M`");
+            assert_eq!(opened.payload().as_ptr(), bytes.as_ptr(), "it is not copied");
+            opened
+        }
+    }
+}
+
+/// Follows the message to another node.
+fn elsewhere<M: Archivable>(pool: &ChunkPool, made: Archived<M>) -> Archived<M> {
+    let mut outbox = Outbox::new(Destination::Node, LIMITS, pool.clone());
+    outbox.push_archived(header_of::<M>(), made).expect("there is room");
+    let mut stream = Vec::new();
+    while let Some(bytes) = outbox.pop_bytes() {
+        stream.extend_from_slice(&bytes);
+    }
+    let mut frames = FrameReader::foreign(lease_of(&stream), LIMITS.max_payload);
+    let frame = frames.next_frame().expect("it is well-formed").expect("it is there");
+    assert_eq!(frames.remaining(), 0);
+    Archived::open(frame).expect("it is valid")
 }

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 
 use annulus_codec::{
     address::{Address, NodeId, Slot},
-    archive::Archived,
+    archive::{Archivable, Archived},
     chunk::ChunkPool,
     extension::Extensions,
     frame::{Frame, FrameReader, HEADER_LEN, Header, Kind, scan},
     message::{Message, MessageId},
     outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel, PushError, archive_alone},
-    passing::{ByValue, Envelope, Passing, Value},
+    passing::{ByArchive, ByValue, Envelope, Passing},
 };
 use annulus_fuzz::*;
 use annulus_macros::message;
@@ -21,6 +21,9 @@ use libfuzzer_sys::fuzz_target;
 const CHUNK: usize = 512;
 const LIMITS: OutboxLimits =
     OutboxLimits { bytes: 8 << 10, max_payload: 3000, by_reference_from: 200 };
+
+/// More than goes to another node: the nodes of a process's peers have limits of their own.
+const MAX_FOREIGN: usize = 4096;
 
 /// Moved, not archived.
 #[message(local, crate = annulus)]
@@ -43,21 +46,35 @@ enum Operation {
         bounded: bool,
     },
     Number(u64),
+    Flat {
+        number: u64,
+        chain: u8,
+        bounded: bool,
+    },
     Value {
+        chain: u8,
         bounded: bool,
     },
     Foreign {
         payload: Vec<u8>,
         chain: u8,
     },
+    ForeignText {
+        len: u16,
+        chain: u8,
+    },
     OwnAlone {
         len: u8,
     },
-    /// Passes on what was received before.
+    /// Passes on what was received before, under another header.
     Forward {
         which: u8,
-        readdress: bool,
     },
+    /// Passes on what was passed on before.
+    ForwardAgain {
+        which: u8,
+    },
+    /// Passes a frame on as it is.
     Relay {
         which: u8,
         chain: u8,
@@ -90,6 +107,7 @@ struct Model {
     /// Bytes that a node has been sent and that make no whole frame yet.
     stream: Vec<u8>,
     held: Vec<Frame>,
+    held_apart: Vec<Archived<Text>>,
     next: u64,
 }
 
@@ -106,6 +124,7 @@ fuzz_target!(|input: Input| {
         expected: VecDeque::new(),
         stream: Vec::new(),
         held: Vec::new(),
+        held_apart: Vec::new(),
         next: 0,
     };
     for operation in input.operations.into_iter().take(64) {
@@ -145,15 +164,29 @@ impl Model {
                 let plain = Plain { wide: number, widest: 1, narrow: -1, float: 0.5 };
                 self.push(&plain, &Extensions::default(), Admission::Always);
             }
-            Operation::Value { bounded } => self.push_value(admission(bounded)),
+            Operation::Flat { number, chain, bounded } => {
+                self.push(&flat(number), &extensions(chain), admission(bounded));
+            }
+            Operation::Value { chain, bounded } => {
+                self.push_value(extensions(chain), admission(bounded))
+            }
             Operation::Foreign { payload, chain } => self.receive_foreign(&payload, chain),
+            Operation::ForeignText { len, chain } => {
+                let text = Text("f".repeat(usize::from(len % 4000)));
+                self.receive_foreign(&archive_of(&text).expect("it fits by far"), chain);
+            }
             Operation::OwnAlone { len } => {
                 let header = self.header(Kind::Tell, Text::ID);
                 let text = Text("o".repeat(usize::from(len)));
                 let frame = archive_alone(header, &text, 300).expect("it is short");
                 self.held.push(frame);
             }
-            Operation::Forward { which, readdress } => self.forward(which, readdress),
+            Operation::Forward { which } => self.forward(which),
+            Operation::ForwardAgain { which } => {
+                if let Some(text) = pick(&self.held_apart, which) {
+                    self.push_archived(text);
+                }
+            }
             Operation::Relay { which, chain } => self.relay(which, chain),
             Operation::Header(code) => {
                 let header = self.header(Kind::Failure, MessageId::from_bits(code));
@@ -177,14 +210,11 @@ impl Model {
         }
     }
 
-    fn push<M>(&mut self, message: &M, extensions: &Extensions, admission: Admission)
-    where
-        M: annulus_codec::archive::Archivable,
-    {
+    fn push<M: Archivable>(&mut self, message: &M, extensions: &Extensions, admission: Admission) {
         let header = self.header(Kind::Ask, MessageId::from_bits(0));
         let full = self.outbox.is_full();
         let before = self.outbox.bytes();
-        let taken = self.outbox.push_message(header, extensions, message, admission);
+        let taken = self.outbox.push_message(header, some(extensions), message, admission);
         let payload = archive_of(message).expect("it fits by far");
         match taken {
             Ok(()) => {
@@ -205,22 +235,21 @@ impl Model {
         }
     }
 
-    fn push_value(&mut self, admission: Admission) {
+    fn push_value(&mut self, extensions: Extensions, admission: Admission) {
         let header = self.header(Kind::Tell, Moved::ID);
         let full = self.outbox.is_full();
         let mut message = Some(Moved(self.next));
-        let nothing = Extensions::default();
         let packed = <ByValue as Passing<Moved>>::pack(
             &mut message,
             header,
-            &nothing,
+            some(&extensions),
             &mut self.outbox,
             admission,
         );
         match packed {
             Ok(()) => {
                 let expected =
-                    Expected { value: Some(self.next), ..expect(header, &[], nothing, true) };
+                    Expected { value: Some(self.next), ..expect(header, &[], extensions, true) };
                 self.expected.push_back((HEADER_LEN, expected));
             }
             Err(PushError::Full) => assert!(full && admission == Admission::Bounded),
@@ -232,7 +261,7 @@ impl Model {
 
     fn receive_foreign(&mut self, payload: &[u8], chain: u8) {
         let extensions = extensions(chain);
-        let payload = &payload[..payload.len().min(2000)];
+        let payload = &payload[..payload.len().min(MAX_FOREIGN)];
         let mut encoded = Vec::new();
         extensions.encode(&mut encoded);
         let mut header = self.header(Kind::Reply, Text::ID);
@@ -242,52 +271,58 @@ impl Model {
         bytes.extend(encoded);
         bytes.extend(payload);
         bytes.resize(header.frame_len(), 0);
-        let mut reader = FrameReader::foreign(lease_of(&bytes), LIMITS.max_payload);
+        let mut reader = FrameReader::foreign(lease_of(&bytes), MAX_FOREIGN);
         let frame = reader.next_frame().expect("it is well-formed").expect("it is there");
         self.held.push(frame);
     }
 
-    fn forward(&mut self, which: u8, readdress: bool) {
-        let Some(frame) = self.pick(which) else {
+    fn forward(&mut self, which: u8) {
+        let Some(frame) = pick(&self.held, which) else {
             return;
         };
-        let frame = if readdress {
-            let header = self.header(Kind::Ask, MessageId::from_bits(1));
-            frame.readdressed(header)
-        } else {
-            frame
-        };
-        let header = *frame.header();
-        let payload = frame.payload().to_vec();
-        let extensions = frame.extensions().expect("they came through a reader");
+        if let Ok(text) = Archived::<Text>::open(frame.clone()) {
+            self.push_archived(text);
+        } else if let Ok(flat) = Archived::<Flat>::open(frame.clone()) {
+            self.push_archived(flat);
+        } else if let Ok(plain) = Archived::<Plain>::open(frame) {
+            self.push_archived(plain);
+        }
+    }
+
+    fn push_archived<M: Archivable>(&mut self, message: Archived<M>) {
+        // The outbox knows better which message it is than the header does.
+        let mut header = self.header(Kind::Ask, MessageId::from_bits(1));
+        let payload = message.payload();
+        let before = self.outbox.bytes();
+        let taken = self.outbox.push_archived(header, message);
+        if let Err(PushError::TooLarge { max }) = taken {
+            assert!(payload.len() > max && max == LIMITS.max_payload);
+            assert_eq!(self.outbox.bytes(), before);
+            return;
+        }
+        assert!(payload.len() <= LIMITS.max_payload);
         let by_reference = payload.len() >= LIMITS.by_reference_from;
         let bytes = if by_reference && self.to != Destination::Node {
             HEADER_LEN + payload.len()
         } else {
-            header.frame_len()
+            HEADER_LEN + payload.len().next_multiple_of(16)
         };
-        let trusted = frame.trusted();
-        let taken = self.outbox.push_frame(frame);
-        self.settle(taken, bytes, header, &payload, extensions, trusted);
+        header.message = M::ID;
+        self.settle(taken, bytes, header, &payload, Extensions::default(), true);
     }
 
     fn relay(&mut self, which: u8, chain: u8) {
         if self.to == Destination::Node {
             return;
         }
-        let Some(frame) = self.pick(which) else {
+        let Some(frame) = pick(&self.held, which) else {
             return;
         };
         let extensions = extensions(chain);
         let taken = self.outbox.push_relayed(&frame, &extensions);
         let payload = frame.payload();
         let bytes = HEADER_LEN + extensions.encoded_len() + payload.len().next_multiple_of(16);
-        self.settle(taken, bytes, *frame.header(), payload, extensions, frame.trusted());
-    }
-
-    fn pick(&self, which: u8) -> Option<Frame> {
-        let count = self.held.len().max(1);
-        self.held.get(usize::from(which) % count).cloned()
+        self.settle(taken, bytes, frame.header(), payload, extensions, frame.trusted());
     }
 
     fn settle(
@@ -322,13 +357,7 @@ impl Model {
         };
         let Some(parcel) = parcel else { return false };
         match parcel {
-            Parcel::Single(Envelope::Value(Value { header, message: value, .. })) => {
-                let (_, expected) = self.expected.pop_front().expect("it was pushed");
-                let nothing = Extensions::default();
-                let value = value.downcast::<Moved>().expect("only these are pushed");
-                let found = Expected { value: Some(value.0), ..expect(header, &[], nothing, true) };
-                assert_eq!(found, expected);
-            }
+            Parcel::Single(envelope) => self.meet_single(envelope),
             parcel => {
                 for frame in frames_of(parcel) {
                     self.meet(&frame);
@@ -337,21 +366,41 @@ impl Model {
             }
         }
         self.held.truncate(8);
+        self.held_apart.truncate(4);
         true
     }
 
     fn meet(&mut self, frame: &Frame) {
         let (_, expected) = self.expected.pop_front().expect("it was pushed");
         let extensions = frame.extensions().expect("we wrote them");
-        let found = expect(*frame.header(), frame.payload(), extensions, frame.trusted());
+        let found = expect(frame.header(), frame.payload(), extensions, frame.trusted());
         assert_eq!(found, expected);
         assert!(frame.payload().as_ptr().addr().is_multiple_of(16));
-        if let Ok(text) = Archived::<Text>::open(frame.clone()) {
-            touch(&*text);
-        } else {
-            let of_us = frame.trusted() && frame.header().message == Text::ID;
-            assert!(!of_us || !frame.header().kind.carries_message());
-        }
+        meet_as::<Text>(frame);
+        meet_as::<Flat>(frame);
+    }
+
+    /// A value, or a text that was large enough to be passed on by reference.
+    fn meet_single(&mut self, envelope: Envelope) {
+        let (_, expected) = self.expected.pop_front().expect("it was pushed");
+        let header = envelope.header();
+        assert_eq!(envelope.payload_len(), expected.payload.len());
+        let found = match envelope {
+            Envelope::Value(value) => {
+                let extensions = value.extensions.map_or_else(Extensions::default, |boxed| *boxed);
+                let moved = value.message.downcast::<Moved>().expect("only these are pushed");
+                Expected { value: Some(moved.0), ..expect(header, &[], extensions, true) }
+            }
+            envelope => {
+                assert!(!header.is_foreign());
+                let text = <ByArchive as Passing<Text>>::open(envelope).expect("it is a text");
+                touch(&*text);
+                let found = expect(header, &text.payload(), Extensions::default(), true);
+                self.held_apart.push(text);
+                found
+            }
+        };
+        assert_eq!(found, expected);
     }
 
     fn pop_bytes(&mut self) -> bool {
@@ -370,6 +419,30 @@ impl Model {
         }
         true
     }
+}
+
+fn meet_as<M: Archivable<Archived: std::fmt::Debug>>(frame: &Frame) {
+    if let Ok(archived) = Archived::<M>::open(frame.clone()) {
+        touch(&*archived);
+    } else {
+        let of_us = frame.trusted() && frame.header().message == M::ID;
+        assert!(!of_us || !frame.header().kind.carries_message());
+    }
+}
+
+fn pick<T: Clone>(held: &[T], which: u8) -> Option<T> {
+    held.get(usize::from(which) % held.len().max(1)).cloned()
+}
+
+/// As actors do it: what there is not is not given.
+fn some(extensions: &Extensions) -> Option<&Extensions> {
+    (!extensions.is_empty()).then_some(extensions)
+}
+
+fn flat(number: u64) -> Flat {
+    let inner = Inner { letter: 'ä', narrow: -1, pair: [1, number as u16] };
+    let flags = [true, false, number.is_multiple_of(2)];
+    Flat { widest: number.into(), wide: number, float: 0.5, inner, flags, small: 7 }
 }
 
 fn expect(header: Header, payload: &[u8], extensions: Extensions, trusted: bool) -> Expected {
