@@ -1,0 +1,127 @@
+//! The rounds: each measurement in a process of its own, in another order each time.
+
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    args::Args,
+    meter::Measured,
+    stats::Spread,
+    subjects::{Config, Subject},
+    works::Work,
+};
+
+/// How long a child may take. Longer means that it hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often a child is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// One subject in one configuration at one work, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) work: Work,
+    pub(crate) subject: Subject,
+    pub(crate) config: Config,
+    /// The place of the configuration among those of its subject.
+    number: usize,
+    measured: Vec<Measured>,
+    pub(crate) failure: Option<String>,
+}
+
+impl Row {
+    /// Nanoseconds for each operation.
+    pub(crate) fn cost(&self) -> Option<Spread> {
+        let cost = |one: &Measured| one.wall_nanos / one.ops as f64;
+        Spread::of(self.measured.iter().map(cost))
+    }
+
+    /// Nanoseconds of processor time for each operation, of all threads.
+    pub(crate) fn cpu(&self) -> Option<Spread> {
+        Spread::of(self.measured.iter().map(|one| one.cpu_nanos / one.ops as f64))
+    }
+
+    /// The same, of the first worker's thread.
+    pub(crate) fn thread_cpu(&self) -> Option<Spread> {
+        Spread::of(self.measured.iter().map(|one| one.thread_cpu_nanos / one.ops as f64))
+    }
+
+    pub(crate) fn rounds(&self) -> usize {
+        self.measured.len()
+    }
+}
+
+/// Runs everything that is asked for.
+pub(crate) fn run(args: &Args) -> Vec<Row> {
+    let mut rows: Vec<Row> = args.works().flat_map(|work| rows_of(args, work)).collect();
+    let begin = Instant::now();
+    for round in 0..args.rounds() {
+        for work in args.works() {
+            let mut rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.work == work).collect();
+            let first = if rows.is_empty() { 0 } else { round % rows.len() };
+            rows.rotate_left(first);
+            let seconds = begin.elapsed().as_secs();
+            eprintln!("round {} of {}, {seconds} s: {work}", round + 1, args.rounds());
+            rows.into_iter().for_each(|row| measure(args, row));
+        }
+    }
+    rows
+}
+
+fn rows_of(args: &Args, work: Work) -> Vec<Row> {
+    let subjects = Subject::ALL.into_iter().filter(|subject| args.wants(*subject));
+    let rows = subjects.flat_map(|subject| {
+        let configs = subject.configs(work).into_iter().enumerate();
+        configs.map(move |(number, config)| Row {
+            work,
+            subject,
+            config,
+            number,
+            measured: Vec::new(),
+            failure: None,
+        })
+    });
+    rows.collect()
+}
+
+fn measure(args: &Args, row: &mut Row) {
+    match in_child(args, row) {
+        Ok(measured) => row.measured.push(measured),
+        Err(failure) => {
+            eprintln!("{} {} {}: {failure}", row.work, row.subject, row.config.name);
+            row.failure = Some(failure);
+        }
+    }
+}
+
+fn in_child(args: &Args, row: &Row) -> Result<Measured, String> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["child", "--work", row.work.name(), "--subject", row.subject.name()]);
+    command.args(["--config", &row.number.to_string()]);
+    command.args(["--millis", &args.target().as_millis().to_string()]);
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            break status;
+        }
+        if begin.elapsed() > PATIENCE {
+            // It has not ended by itself; whatever comes of this, it is waited for.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("it had not ended after {} s", PATIENCE.as_secs()));
+        }
+        thread::sleep(LOOK_EVERY);
+    };
+    let mut text = String::new();
+    let stdout = child.stdout.as_mut().expect("stdout is piped");
+    stdout.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if !status.success() {
+        return Err(format!("it ended with {status}"));
+    }
+    serde_json::from_str(&text).map_err(|error| format!("{error} in {text:?}"))
+}

@@ -1,0 +1,38 @@
+//! [kameo](https://docs.rs/kameo): actors are tokio tasks.
+
+mod actor;
+mod asks;
+
+use crate::{meter::Meter, shapes, works::Work};
+
+use super::{
+    Config,
+    runtimes::{Flavor, block_on},
+};
+
+use self::actor::{Kameo, Mailbox};
+
+pub(crate) const CONFIGS: [Config; 3] = [
+    Config { name: "default", setup: "multi_thread, mailboxes of 64" },
+    Config { name: "bounded", setup: "current_thread, mailboxes of 16384" },
+    Config { name: "unbounded", setup: "current_thread, unbounded mailboxes" },
+];
+
+pub(crate) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
+    let (flavor, mailbox) = match config {
+        "default" => (Flavor::Default, Mailbox::Default),
+        "bounded" => (Flavor::OnePerThread, Mailbox::Bounded(16_384)),
+        _ => (Flavor::OnePerThread, Mailbox::Unbounded),
+    };
+    block_on(flavor, work, async |places| {
+        let peer = Kameo { places, mailbox };
+        match work {
+            Work::AskSameWorker => asks::run(peer, 0, &mut meter).await,
+            Work::AskOtherWorkerSpinning | Work::AskOtherWorkerParked => {
+                asks::run(peer, 1, &mut meter).await;
+            }
+            _ => shapes::run(peer, work, &mut meter).await,
+        }
+        meter
+    })
+}
