@@ -236,7 +236,7 @@ impl Core {
         admission: Admission,
     ) -> Result<(), TellError> {
         let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
-        self.push_towards(to, admission, |outbox| {
+        self.push_towards(to, admission, move |outbox| {
             M::Passing::pack(message, header, extensions, outbox, admission)
         })
     }

@@ -203,16 +203,36 @@ impl Outbox {
         if admission == Admission::Bounded && self.is_full() {
             return Err(PushError::Full);
         }
+        if const { is_flat::<M>() } && extensions.is_none() && self.push_flat(header, message) {
+            return Ok(());
+        }
+        // A header of its own, so that the one above stays in registers.
+        let Header { kind, slot, generation, correlation, .. } = header;
+        let header = Header::new(kind, slot, generation, M::ID, correlation);
+        self.push_archive(header, extensions, message)
+    }
+
+    /// Copies a message whose bytes are its archive. Returns whether there was room.
+    #[inline(always)]
+    fn push_flat<M: Archivable>(&mut self, header: Header, message: &M) -> bool {
+        match &mut self.open {
+            Some(open) if size_of::<M>() <= self.limits.max_payload => {
+                write_flat(open, header, message)
+            }
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn push_archive<M: Archivable>(
+        &mut self,
+        header: Header,
+        extensions: Option<&Extensions>,
+        message: &M,
+    ) -> Result<(), PushError> {
         let max_payload = self.limits.max_payload;
         let mut needed = HEADER_LEN;
         if let Some(open) = &mut self.open {
-            if const { is_flat::<M>() }
-                && extensions.is_none()
-                && size_of::<M>() <= max_payload
-                && write_flat(open, header, message)
-            {
-                return Ok(());
-            }
             match write_frame(open, &mut self.arena, header, extensions, message, max_payload) {
                 Ok(_) => return Ok(()),
                 Err(WriteError::NoRoom { needed: more }) => needed = more,
