@@ -1,6 +1,6 @@
 //! One run: a cluster under load, first with everything going wrong, then healed.
 
-use std::time::Duration;
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use annulus::{NodeBuilder, NodeHandle};
 use annulus_sim::{Checks, Faults, Leftovers, Marks, Random, Sim, Sums};
@@ -54,13 +54,15 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     let shops: Shops =
         (0..count).map(|node| (format!("n{node}"), random.between(1, 3) as usize)).collect();
     let books = Books::new(checks.clone());
+    let ports = Ports { moves: random.happens(0.5), moved: Rc::default() };
     let mut sim = Sim::with(seed, faults, aloud);
     for (name, workers) in &shops {
         let (checks, shops, random) = (checks.clone(), shops.clone(), random.fork());
         let clerks = books.clone();
         let set_up = SetUp { checks, shops, random, quiet, patient, clerks };
-        let with_datagrams = |node: NodeBuilder| node.datagrams("udp://0.0.0.0:8000");
-        sim.node(name, *workers, with_datagrams, async move |node| set_up.run(node).await);
+        let (ports, lives) = (ports.clone(), Cell::new(0));
+        let with_ports = move |node| ports.open(node, lives.replace(lives.get() + 1));
+        sim.node(name, *workers, with_ports, async move |node| set_up.run(node).await);
     }
     let healed_at = settings.time - settings.time / CALM_PART;
     if !calm {
@@ -77,6 +79,9 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     let sums = checks.sums();
     let mut marks = sim.marks();
     sums.failures.keys().for_each(|mark| marks.hit(mark));
+    if ports.moved.get() {
+        marks.hit("node came back elsewhere");
+    }
     Outcome {
         violations: sums.violations.clone(),
         marks,
@@ -91,6 +96,28 @@ fn heal(sim: &mut Sim) {
     sim.heal();
     for node in sim.names() {
         sim.pause(&node, Duration::ZERO).restart(&node);
+    }
+}
+
+/// Where nodes are to be found, besides the place where others join them.
+#[derive(Clone)]
+struct Ports {
+    /// Whether a node that comes back is elsewhere, as in deployments that give out free ports.
+    moves: bool,
+    /// Whether one has come back elsewhere.
+    moved: Rc<Cell<bool>>,
+}
+
+impl Ports {
+    fn open(&self, node: NodeBuilder, life: u16) -> NodeBuilder {
+        if !self.moves {
+            return node.datagrams("udp://0.0.0.0:8000");
+        }
+        self.moved.set(self.moved.get() || life > 0);
+        // More than a node has workers.
+        let port = 8000 + 10 * life;
+        let here = format!("tcp://0.0.0.0:{port}");
+        node.listen(&here).advertise(&here).datagrams(format!("udp://0.0.0.0:{port}"))
     }
 }
 
