@@ -61,6 +61,13 @@ impl ActorTable {
         self.cells.borrow().len()
     }
 
+    /// The messages that wait in all mailboxes, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let cells = self.cells.borrow();
+        let mailboxes = cells.iter().map(|(_, cell)| cell.waiting());
+        mailboxes.fold((0, 0), |sum, mailbox| (sum.0 + mailbox.0, sum.1 + mailbox.1))
+    }
+
     #[inline]
     pub(crate) fn find(&self, index: usize, generation: u32) -> Option<Rc<ActorCell>> {
         self.look(index, generation, Rc::clone)

@@ -146,6 +146,11 @@ impl ActorCell {
         Ok(())
     }
 
+    /// The messages that wait in the mailbox, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.mailbox.borrow().len(), self.mailbox_bytes.get())
+    }
+
     /// Gives back a place: its message has left the mailbox, or has not come.
     #[inline]
     pub(crate) fn give_place(&self) {

@@ -224,6 +224,10 @@ impl Links {
         self.links.borrow().get(&(node, worker as u32)).cloned()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.links.borrow().len()
+    }
+
     /// Any link to a peer.
     pub(crate) fn any(&self, peer: Peer) -> Option<Rc<Link>> {
         let links = self.links.borrow();

@@ -12,6 +12,12 @@ pub struct WorkerStats {
     pub actors: usize,
     /// Tasks that have not ended.
     pub tasks: usize,
+    /// Messages that wait in mailboxes.
+    pub mailbox_messages: usize,
+    /// The bytes of their payloads.
+    pub mailbox_bytes: usize,
+    /// Links to workers of other nodes.
+    pub links: usize,
     /// Messages that actors have handled.
     pub messages_handled: u64,
     /// Parcels taken in from other workers; one holds many messages under load.
@@ -26,6 +32,8 @@ pub struct WorkerStats {
     pub datagrams_dropped: u64,
     /// Bytes of message memory held now.
     pub message_memory: usize,
+    /// The chunks that these bytes are in.
+    pub chunks: usize,
     /// Operations that the driver has in flight.
     pub operations_in_flight: usize,
     /// System calls of the worker's loop.
@@ -50,9 +58,13 @@ impl Core {
             doorbells_heard,
             ..
         } = self.io.counters();
+        let (mailbox_messages, mailbox_bytes) = self.actors.waiting();
         WorkerStats {
             actors: self.actors.len(),
             tasks: self.tasks.len(),
+            mailbox_messages,
+            mailbox_bytes,
+            links: self.links.len(),
             messages_handled: self.messages_handled.get(),
             lane_parcels: self.lanes.crossings(),
             asks_open: self.asks.len(),
@@ -60,6 +72,7 @@ impl Core {
             dead_letters: self.dead_letters.total(),
             datagrams_dropped: self.datagrams.dropped.get(),
             message_memory: self.pool.bytes_lent(),
+            chunks: self.pool.chunks_lent(),
             operations_in_flight: self.io.in_flight(),
             enters,
             operations,

@@ -72,6 +72,19 @@ struct Store {
     free_max: usize,
     limit: usize,
     lent: Cell<usize>,
+    chunks_lent: Cell<usize>,
+}
+
+impl Store {
+    fn lend(&self, bytes: usize) {
+        self.lent.set(self.lent.get() + bytes);
+        self.chunks_lent.set(self.chunks_lent.get() + 1);
+    }
+
+    fn take_back(&self, bytes: usize) {
+        self.lent.set(self.lent.get() - bytes);
+        self.chunks_lent.set(self.chunks_lent.get() - 1);
+    }
 }
 
 impl ChunkPool {
@@ -90,6 +103,7 @@ impl ChunkPool {
             free_max,
             limit,
             lent: Cell::new(0),
+            chunks_lent: Cell::new(0),
         }))
     }
 
@@ -101,6 +115,11 @@ impl ChunkPool {
     /// Bytes of all chunks that are out: being written, leased, or both.
     pub fn bytes_lent(&self) -> usize {
         self.0.lent.get()
+    }
+
+    /// How many chunks that are.
+    pub fn chunks_lent(&self) -> usize {
+        self.0.chunks_lent.get()
     }
 
     /// Chunks at rest in the pool.
@@ -178,14 +197,14 @@ impl ChunkPool {
         let writer =
             ChunkWriter { head: chunk.head, committed: chunk.committed, taken: chunk.taken };
         let head = writer.head();
-        self.0.lent.set(self.0.lent.get() + head.capacity);
+        self.0.lend(head.capacity);
         head.owners.set(1);
         head.pool.set(Some(self.clone()));
         writer
     }
 
     fn give_back(self, chunk: SealedChunk) {
-        self.0.lent.set(self.0.lent.get() - chunk.capacity());
+        self.0.take_back(chunk.capacity());
         self.restock(chunk);
     }
 }
@@ -441,7 +460,7 @@ impl ChunkWriter {
         }
         let this = ManuallyDrop::new(self);
         if let Some(pool) = this.head().pool.take() {
-            pool.0.lent.set(pool.0.lent.get() - this.head().capacity);
+            pool.0.take_back(this.head().capacity);
         }
         Ok(SealedChunk { head: this.head, committed: this.committed, taken: this.taken })
     }
@@ -555,7 +574,7 @@ impl Lease {
         }
         let this = ManuallyDrop::new(self);
         if let Some(pool) = this.head().pool.take() {
-            pool.0.lent.set(pool.0.lent.get() - this.head().capacity);
+            pool.0.take_back(this.head().capacity);
         }
         let taken = this.span.start();
         Ok(SealedChunk { head: this.head, committed: taken + this.span.len(), taken })

@@ -1,7 +1,7 @@
 //! P10: nothing waits for ever. A full queue is the sender's to know, and what is sent leaves at once.
 #![allow(missing_docs, reason = "tests are named after what they show")]
 
-use annulus::{Limits, TellError, prelude::*};
+use annulus::{Limits, StopMode, TellError, prelude::*};
 use annulus_tests::{Over, PATIENCE, Pair, Shared, ends, eventually, messages::*, total};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -165,6 +165,27 @@ fn p10_a_flood_for_a_sleeping_actor_does_not_grow_without_bound() {
     eventually("the flood is over", || total(&pair.ann, |stats| stats.dead_letters) > 2900);
     let held = total(&pair.ann, |stats| stats.message_memory as u64);
     assert!(held < 16 << 20, "{held}");
+}
+
+#[test]
+fn statistics_count_what_waits_in_mailboxes() {
+    let node = Node::builder("ann").start().unwrap();
+    let sleeper = node.spawn(Sleeper).unwrap();
+    let waiting = || {
+        let messages = total(&node, |stats| stats.mailbox_messages as u64);
+        (messages, total(&node, |stats| stats.mailbox_bytes as u64))
+    };
+    let told = node.run(async move || {
+        let parcel = |number| Parcel { sender: 0, number, filling: vec![1; 1000] };
+        (0..4).all(|number| sleeper.tell(parcel(number)).is_ok())
+    });
+    assert_eq!(told, Ok(true));
+    // The first one is in the handler.
+    eventually("three wait", || waiting().0 == 3);
+    assert!((3000..3200).contains(&waiting().1), "{:?}", waiting());
+    assert!(total(&node, |stats| stats.chunks as u64) > 0);
+    node.run(async move || sleeper.stop(StopMode::Kill).is_ok()).unwrap();
+    eventually("nothing waits", || waiting() == (0, 0));
 }
 
 struct Sleeper;
