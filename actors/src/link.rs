@@ -337,7 +337,11 @@ impl Core {
         }
         self.links.remove(link);
         let unsent = link.outbox.borrow_mut().take_all();
-        drop(unsent);
+        if planted(Bug::KeepUnsent) {
+            std::mem::forget(unsent);
+        } else {
+            drop(unsent);
+        }
         for task in link.tasks.take() {
             drop(self.tasks.remove(task));
         }

@@ -26,6 +26,8 @@ pub enum Bug {
     EndlessMailbox,
     /// A link that is lost while frames wait to be handled is never reported.
     SilentLoss,
+    /// What was not sent over a link that has ended is kept.
+    KeepUnsent,
     /// The socket of a link is never closed.
     LeakSocket,
     /// A new node is told of the others before it can be told anything.
@@ -50,6 +52,7 @@ pub const BUGS: &[Bug] = &[
     Bug::StaleActor,
     Bug::EndlessMailbox,
     Bug::SilentLoss,
+    Bug::KeepUnsent,
     Bug::LeakSocket,
     Bug::EarlyNews,
     Bug::ForgetEndpoints,

@@ -3,11 +3,27 @@
 use annulus::{MailboxLimits, SpawnError, StopMode, TimerHandle, now, prelude::*, spawn};
 use annulus_sim::{Checks, Random};
 
+use crate::business::Business;
+
 /// Text to be sent back as it is.
 #[message(reply = Say)]
 pub(crate) struct Say {
     pub(crate) number: u64,
     pub(crate) text: Vec<u8>,
+}
+
+/// An ask that takes its time, and may be answered by nobody.
+#[message(reply = Waited)]
+pub(crate) struct Wait {
+    pub(crate) number: u64,
+    pub(crate) millis: u64,
+    pub(crate) in_vain: bool,
+}
+
+/// So it was waited for.
+#[message]
+pub(crate) struct Waited {
+    pub(crate) number: u64,
 }
 
 /// One of a stream of numbered messages from one sender.
@@ -26,7 +42,7 @@ pub(crate) struct Note {
     pub(crate) number: u64,
 }
 
-pub(crate) type Shop = (Say, Count, Note);
+pub(crate) type Shop = (Say, Wait, Count, Note);
 
 /// The name of the shop on a worker.
 pub(crate) fn shop(worker: usize) -> Name<Shop> {
@@ -55,6 +71,19 @@ impl Handler<Say> for Shopkeeper {
     }
 }
 
+impl Respond<Wait> for Shopkeeper {
+    async fn respond(&mut self, wait: Msg<Wait>, context: &mut Context<Self>) -> Reply<Waited> {
+        let (later, responder) = context.defer(&wait);
+        context.task(|_| async move {
+            sleep(Duration::from_millis(wait.millis.to_native())).await;
+            if !wait.in_vain {
+                responder.reply(Waited { number: wait.number.to_native() });
+            }
+        });
+        later.into()
+    }
+}
+
 impl Handler<Count> for Shopkeeper {
     async fn handle(&mut self, count: Msg<Count>, _: &mut Context<Self>) {
         let right = count.filling.iter().all(|byte| *byte == count.number.to_native() as u8);
@@ -77,44 +106,39 @@ pub(crate) struct Tick {
     due: u64,
 }
 
-/// A tick that has been called off.
+/// A tick that may be called off.
 #[message]
-pub(crate) struct Never {}
+pub(crate) struct Perhaps {}
 
 /// Looks at timers: none is early, none fires after it was cancelled (P14).
 pub(crate) struct Clockmaker {
-    pub(crate) checks: Checks,
-    pub(crate) random: Random,
-    cancelled: Option<TimerHandle>,
+    checks: Checks,
+    business: Business,
+    random: Random,
+    called_off: bool,
 }
 
 impl Clockmaker {
-    pub(crate) fn new(checks: Checks, random: Random) -> Self {
-        Clockmaker { checks, random, cancelled: None }
+    pub(crate) fn new(checks: Checks, business: Business, random: Random) -> Self {
+        Clockmaker { checks, business, random, called_off: false }
     }
 
     fn wind(&mut self, context: &mut Context<Self>) {
         let delay = Duration::from_micros(self.random.between(1, 400_000));
         let due = now().after(delay).0;
-        let called_off = context.after(delay / 2, &Never {});
-        let set = context.after(delay, &Tick { due });
-        if set.is_err() || called_off.is_err() {
-            self.checks.violation("P14", "a timer was refused".into());
-        }
-        self.cancelled = called_off.ok();
-        if self.random.happens(0.5)
-            && let Some(handle) = self.cancelled.take()
-        {
-            handle.cancel();
-        } else {
-            // It may fire, once.
-            self.cancelled = None;
+        let perhaps = context.after(delay / 2, &Perhaps {});
+        let (Ok(perhaps), Ok(_)) = (perhaps, context.after(delay, &Tick { due })) else {
+            return self.checks.violation("P14", "a timer was refused".into());
+        };
+        self.called_off = self.random.happens(0.5);
+        if self.called_off {
+            perhaps.cancel();
         }
     }
 }
 
 impl Actor for Clockmaker {
-    type Protocol = (Tick, Never);
+    type Protocol = (Tick, Perhaps);
 
     async fn started(&mut self, context: &mut Context<Self>) {
         self.wind(context);
@@ -127,12 +151,18 @@ impl Handler<Tick> for Clockmaker {
         if now < due {
             self.checks.violation("P14", format!("a timer was {} ns early", due - now));
         }
-        self.wind(context);
+        if self.business.is_open() {
+            self.wind(context);
+        }
     }
 }
 
-impl Handler<Never> for Clockmaker {
-    async fn handle(&mut self, _: Msg<Never>, _: &mut Context<Self>) {}
+impl Handler<Perhaps> for Clockmaker {
+    async fn handle(&mut self, _: Msg<Perhaps>, _: &mut Context<Self>) {
+        if self.called_off {
+            self.checks.violation("P14", "a timer fired after it was cancelled".into());
+        }
+    }
 }
 
 /// A tick that is called off when it is almost due.
@@ -144,6 +174,7 @@ pub(crate) struct Late {
 /// Cancels timers when they are almost due, again and again (P14).
 pub(crate) struct Canceller {
     checks: Checks,
+    business: Business,
     /// The timer that is wound up, and whether it has fired.
     number: u64,
     fired: bool,
@@ -151,8 +182,8 @@ pub(crate) struct Canceller {
 }
 
 impl Canceller {
-    pub(crate) fn new(checks: Checks) -> Self {
-        Canceller { checks, number: 0, fired: false, cancelled: false }
+    pub(crate) fn new(checks: Checks, business: Business) -> Self {
+        Canceller { checks, business, number: 0, fired: false, cancelled: false }
     }
 
     fn wind(&mut self, delay: Duration, context: &mut Context<Self>) -> Option<TimerHandle> {
@@ -173,8 +204,9 @@ impl Actor for Canceller {
     type Protocol = (Late,);
 
     async fn started(&mut self, context: &mut Context<Self>) {
+        let business = self.business.clone();
         context.task(|me| async move {
-            for millis in (1..20).cycle() {
+            for millis in (1..20).cycle().take_while(|_| business.is_open()) {
                 let delay = Duration::from_millis(millis);
                 let wound = me.with(move |me: &mut Canceller, context| me.wind(delay, context));
                 let Ok(Some(handle)) = wound.await else { return };
@@ -200,6 +232,7 @@ impl Handler<Late> for Canceller {
 /// Looks at exclusive sections: only one runs at a time, across suspensions too (P9).
 pub(crate) struct Hermit {
     pub(crate) checks: Checks,
+    pub(crate) business: Business,
     pub(crate) alone: bool,
 }
 
@@ -213,8 +246,9 @@ impl Actor for Hermit {
     type Protocol = (Visit,);
 
     async fn started(&mut self, context: &mut Context<Self>) {
+        let business = self.business.clone();
         context.task(|hermit| async move {
-            loop {
+            while business.is_open() {
                 let peeked = hermit.with(|hermit: &mut Hermit, _| {
                     if !hermit.alone {
                         hermit.checks.violation("P9", "a section ran within a handler".into());
@@ -226,9 +260,9 @@ impl Actor for Hermit {
                 sleep(Duration::from_millis(7)).await;
             }
         });
-        let me = context.me();
+        let (me, business) = (context.me(), self.business.clone());
         context.task(|_| async move {
-            for millis in (0..30).cycle() {
+            for millis in (0..30).cycle().take_while(|_| business.is_open()) {
                 let _ = me.tell(Visit { millis });
                 sleep(Duration::from_millis(40)).await;
             }
@@ -283,8 +317,8 @@ impl Handler<Handled> for Sluggard {
 }
 
 /// Floods a [`Sluggard`] of the same worker, and counts (P10, P13).
-pub(crate) async fn flood(checks: Checks) -> Result<(), SpawnError> {
-    for round in 0.. {
+pub(crate) async fn flood(checks: Checks, business: Business) -> Result<(), SpawnError> {
+    for round in (0..).take_while(|_| business.is_open()) {
         let sluggard = spawn(Sluggard { handled: 0 })?;
         let taken = (0..50).filter(|_| sluggard.tell(Burden {}).is_ok()).count();
         // One is in the handler; the others wait.

@@ -16,6 +16,8 @@ use annulus::{
 };
 use annulus_sim::Checks;
 
+use crate::business::Business;
+
 /// Bytes of a record: its number, twice.
 const RECORD: usize = 16;
 
@@ -23,12 +25,13 @@ const RECORD: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Books {
     checks: Checks,
+    business: Business,
     durable: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 impl Books {
-    pub(crate) fn new(checks: Checks) -> Self {
-        Books { checks, durable: Arc::default() }
+    pub(crate) fn new(checks: Checks, business: Business) -> Self {
+        Books { checks, business, durable: Arc::default() }
     }
 
     fn durable(&self, node: &str) -> u64 {
@@ -79,7 +82,7 @@ async fn keep_books(books: &Books, node: &str) -> Option<()> {
     let file = FileActor::open(Path::new("/records"), options).await.ok()?;
     let file = spawn(file).ok()?;
     let mut next = read_all(books, node, file).await?;
-    loop {
+    while books.business.is_open() {
         for _ in 0..3 {
             let record = [next.to_le_bytes(), next.to_le_bytes()].concat();
             let write = WriteAt { offset: next * RECORD as u64, bytes: record.into() };
@@ -90,6 +93,7 @@ async fn keep_books(books: &Books, node: &str) -> Option<()> {
         books.note(node, next);
         sleep(Duration::from_millis(150)).await;
     }
+    Some(())
 }
 
 /// Reads what is there. Returns the number of the first record that is not.

@@ -3,7 +3,9 @@
 mod actors;
 mod args;
 mod batch;
+mod business;
 mod clerk;
+mod leaks;
 mod pace;
 mod plan;
 mod plant;

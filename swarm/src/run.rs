@@ -2,13 +2,14 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use annulus::{NodeBuilder, NodeHandle};
+use annulus::{Limits, NodeBuilder, NodeHandle};
 use annulus_sim::{Checks, Faults, Leftovers, Marks, Random, Sim, Sums};
 
 use crate::{
     actors::{Canceller, Clockmaker, Hermit, Say, Shopkeeper, shop},
+    business::Business,
     clerk::{Books, Clerk},
-    plan,
+    leaks, plan,
     traffic::{Customer, Shops},
 };
 
@@ -50,19 +51,23 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     let checks = Checks::default();
     // Timers wake workers, and hide what fails to wake them.
     let quiet = random.happens(0.3);
-    let patient = faults.window >= 64 << 10;
     let shops: Shops =
         (0..count).map(|node| (format!("n{node}"), random.between(1, 3) as usize)).collect();
-    let books = Books::new(checks.clone());
+    let business = Business::default();
+    let books = Books::new(checks.clone(), business.clone());
     let ports = Ports { moves: random.happens(0.5), moved: Rc::default() };
+    // An ask without a limit does not time out, so what it waits for in vain shows.
+    let limits = Limits { ask_timeout: Duration::from_hours(1), ..Limits::default() };
     let mut sim = Sim::with(seed, faults, aloud);
     for (name, workers) in &shops {
         let (checks, shops, random) = (checks.clone(), shops.clone(), random.fork());
-        let clerks = books.clone();
-        let set_up = SetUp { checks, shops, random, quiet, patient, clerks };
+        let (business, clerks) = (business.clone(), books.clone());
+        let set_up = SetUp { checks, business, shops, random, quiet, clerks };
         let (ports, lives) = (ports.clone(), Cell::new(0));
-        let with_ports = move |node| ports.open(node, lives.replace(lives.get() + 1));
-        sim.node(name, *workers, with_ports, async move |node| set_up.run(node).await);
+        let settings = move |node: NodeBuilder| {
+            ports.open(node, lives.replace(lives.get() + 1)).limits(limits)
+        };
+        sim.node(name, *workers, settings, async move |node| set_up.run(node).await);
     }
     let healed_at = settings.time - settings.time / CALM_PART;
     if !calm {
@@ -72,6 +77,8 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     heal(&mut sim);
     sim.run_for(settings.time - healed_at);
     everyone_reaches_everyone(&mut sim, &checks, &shops);
+    business.close();
+    leaks::at_rest(&mut sim, &checks);
     if calm {
         nothing_failed(&checks);
     }
@@ -125,29 +132,28 @@ impl Ports {
 #[derive(Clone)]
 struct SetUp {
     checks: Checks,
+    business: Business,
     shops: Shops,
     random: Random,
     /// Without actors that have timers.
     quiet: bool,
-    patient: bool,
     clerks: Books,
 }
 
 impl SetUp {
     async fn run(mut self, node: NodeHandle) {
-        let checks = self.checks;
         for worker in 0..node.workers() {
-            let (books, id) = (checks.clone(), checks.unique());
+            let SetUp { checks, business, shops, .. } = self.clone();
+            let (id, books) = (checks.unique(), checks.clone());
             let keeper = move || Shopkeeper { id, checks: books, slow_every: 50 };
-            let (books, chance) = (checks.clone(), self.random.fork());
-            let clockmaker = move || Clockmaker::new(books, chance);
-            let books = checks.clone();
-            let canceller = move || Canceller::new(books);
-            let books = checks.clone();
-            let hermit = move || Hermit { checks: books, alone: true };
-            let (books, shops, random) = (checks.clone(), self.shops.clone(), self.random.fork());
-            let patient = self.patient;
-            let customer = move || Customer { checks: books, shops, random, patient };
+            let (books, open, chance) = (checks.clone(), business.clone(), self.random.fork());
+            let clockmaker = move || Clockmaker::new(books, open, chance);
+            let (books, open) = (checks.clone(), business.clone());
+            let canceller = move || Canceller::new(books, open);
+            let (books, open) = (checks.clone(), business.clone());
+            let hermit = move || Hermit { checks: books, business: open, alone: true };
+            let random = self.random.fork();
+            let customer = move || Customer { checks, business, shops, random };
             // A node that is stopped while it starts spawns no more.
             let Ok(keeper) = node.spawn_with(worker, keeper).await else { return };
             let _ = shop(worker).register(keeper).await;
@@ -216,11 +222,7 @@ fn end(sim: &mut Sim, checks: &Checks, calm: bool) {
         if let Err(error) = ended {
             checks.violation("shutdown", format!("{node}: {error}"));
         }
-        for worker in sim.stats(&node) {
-            if worker.asks_open > 0 {
-                checks.violation("leak", format!("{node} has {} open asks", worker.asks_open));
-            }
-        }
+        leaks::after_shutdown(sim, &node, checks);
     }
     let sums = checks.sums();
     if calm && sums.arrived < sums.told {

@@ -1,0 +1,62 @@
+//! What workers hold that have nothing to do: if it is more than they need, something leaks.
+
+use std::time::Duration;
+
+use annulus::WorkerStats;
+use annulus_sim::{Checks, Sim};
+
+/// How long a cluster without business takes until it is at rest.
+const RESTS: Duration = Duration::from_secs(10);
+
+/// Chunks that a worker without links holds: those that datagrams are received in, the one that they are
+/// written in, and the one that messages to the worker itself are written in.
+const CHUNKS: usize = 16 + 1 + 1;
+
+/// Chunks for each link: one to receive in, and one to write in.
+const CHUNKS_OF_LINK: usize = 2;
+
+/// A healed cluster whose business is closed comes to rest.
+pub(crate) fn at_rest(sim: &mut Sim, checks: &Checks) {
+    if !sim.run_until(RESTS, |sim| leaks(sim).is_empty()) {
+        leaks(sim).into_iter().for_each(|leak| checks.violation("leak", leak));
+    }
+}
+
+fn leaks(sim: &Sim) -> Vec<String> {
+    let nodes = sim.names().into_iter();
+    let of_node = |node: String| {
+        let workers = sim.stats(&node);
+        // An ask for each name of an actor of another worker waits for that one's end.
+        let names = workers.len().saturating_sub(1);
+        let worker = |(number, stats)| {
+            let asks = if number == 0 { names } else { 0 };
+            Some(format!("at rest, worker {number} of {node} has {}", excess(stats, asks)?))
+        };
+        workers.iter().enumerate().filter_map(worker).collect::<Vec<_>>()
+    };
+    nodes.flat_map(of_node).collect()
+}
+
+/// Of a node that has shut down in order nothing is left.
+pub(crate) fn after_shutdown(sim: &Sim, node: &str, checks: &Checks) {
+    for (number, stats) in sim.stats(node).iter().enumerate() {
+        if let Some(excess) = excess(stats, 0) {
+            checks.violation("leak", format!("shut down, worker {number} of {node} has {excess}"));
+        }
+    }
+}
+
+/// What a worker holds beyond what it needs to be idle, with so many asks open.
+fn excess(stats: &WorkerStats, asks: usize) -> Option<String> {
+    let WorkerStats { asks_open, mailbox_messages, mailbox_bytes, links, chunks, .. } = *stats;
+    if asks_open > asks {
+        return Some(format!("{asks_open} open asks instead of {asks}"));
+    }
+    if mailbox_messages > 0 || mailbox_bytes > 0 {
+        return Some(format!(
+            "{mailbox_messages} messages with {mailbox_bytes} bytes in mailboxes"
+        ));
+    }
+    let needed = CHUNKS + CHUNKS_OF_LINK * links;
+    (chunks > needed).then(|| format!("{chunks} chunks instead of {needed}, with {links} links"))
+}
