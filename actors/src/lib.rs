@@ -30,6 +30,9 @@ mod link;
 mod message;
 mod names;
 mod node;
+#[cfg(not(planted))]
+mod planted;
+#[cfg(planted)]
 #[doc(hidden)]
 pub mod planted;
 mod protocol;

@@ -3,12 +3,13 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     io::{IsTerminal, Write},
     ops::ControlFlow,
     panic::{self, AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
+    process::{self, ExitCode},
     sync::{
-        Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -33,6 +34,8 @@ struct Report {
     seeds: u64,
     violations: u64,
     failing_seeds: Vec<u64>,
+    /// What the first of them has seen first.
+    first_violation: Option<String>,
     simulated_s: f64,
     wall_s: f64,
     marks_missed: Vec<&'static str>,
@@ -47,7 +50,8 @@ struct Report {
 struct Sum {
     report: Report,
     marks: Marks,
-    said: Vec<String>,
+    /// The violations of failing seeds.
+    said: BTreeMap<u64, Vec<String>>,
 }
 
 impl Sum {
@@ -66,7 +70,7 @@ impl Sum {
             report.violations += outcome.violations.len() as u64;
             report.failing_seeds.push(seed);
             if self.said.len() < NAMED {
-                self.said.push(format!("seed {seed}: {}", outcome.violations.join("\n  ")));
+                self.said.insert(seed, outcome.violations.clone());
             }
         }
     }
@@ -108,8 +112,18 @@ fn seeds(args: &Run) -> Vec<u64> {
     [kept, others].concat()
 }
 
+/// How long one seed may take where a fault is planted: a simulation can hang in a loop.
+const HANGS: Duration = Duration::from_secs(120);
+
+/// The seeds that are being run, and since when.
+type Running = Mutex<BTreeMap<u64, Instant>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Does something with each seed, on all cores.
-fn for_each_seed(args: &Run, work: impl Fn(u64) -> ControlFlow<()> + Sync) {
+fn for_each_seed(args: &Run, running: &Running, work: impl Fn(u64) -> ControlFlow<()> + Sync) {
     note_panics();
     let seeds = seeds(args);
     let next = AtomicUsize::new(0);
@@ -123,9 +137,11 @@ fn for_each_seed(args: &Run, work: impl Fn(u64) -> ControlFlow<()> + Sync) {
                     let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) else {
                         return;
                     };
+                    lock(running).insert(*seed, Instant::now());
                     if work(*seed).is_break() {
                         next.store(seeds.len(), Ordering::Relaxed);
                     }
+                    lock(running).remove(seed);
                 }
             });
         }
@@ -136,28 +152,53 @@ fn for_each_seed(args: &Run, work: impl Fn(u64) -> ControlFlow<()> + Sync) {
 pub(crate) fn run(args: &Run) -> ExitCode {
     let settings = args.settings();
     let begun = Instant::now();
-    let sum = Mutex::new(Sum::default());
-    for_each_seed(args, |seed| {
+    let (sum, running) = (Arc::<Mutex<Sum>>::default(), Arc::<Running>::default());
+    if args.plant.is_some() {
+        let (args, sum, running) = (args.clone(), sum.clone(), running.clone());
+        thread::spawn(move || end_if_one_hangs(&args, begun, &sum, &running));
+    }
+    for_each_seed(args, &running, |seed| {
         let outcome = run_caught(seed, &settings, false);
-        let mut sum = sum.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut sum = lock(&sum);
         sum.add(seed, &outcome);
         show_progress(&sum.report, args.seeds, begun);
         let enough = args.first && !outcome.violations.is_empty();
         if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let Sum { mut report, marks, mut said } =
-        sum.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let sum = std::mem::take(&mut *lock(&sum));
+    if conclude(args, begun, sum) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Ends the program when a seed hangs: a thread cannot be ended.
+fn end_if_one_hangs(args: &Run, begun: Instant, sum: &Mutex<Sum>, running: &Running) {
+    loop {
+        thread::sleep(Duration::from_secs(1));
+        let hangs =
+            lock(running).iter().find(|(_, since)| since.elapsed() > HANGS).map(|(s, _)| *s);
+        if let Some(seed) = hangs {
+            let mut sum = std::mem::take(&mut *lock(sum));
+            let violations = vec![format!("hangs: it has not ended after {HANGS:?}")];
+            sum.add(seed, &Outcome { violations, ..Outcome::default() });
+            conclude(args, begun, sum);
+            process::exit(1);
+        }
+    }
+}
+
+/// Prints what came of a batch. Returns whether all went well.
+fn conclude(args: &Run, begun: Instant, sum: Sum) -> bool {
+    let Sum { mut report, marks, said } = sum;
     report.failing_seeds.sort_unstable();
+    report.first_violation = said.values().flatten().next().cloned();
     report.wall_s = begun.elapsed().as_secs_f64();
     if !args.calm {
         report.marks_missed = marks.missed(MARKS);
     }
-    said.sort();
     if std::io::stderr().is_terminal() {
         eprintln!();
     }
-    for failing in &said {
-        eprintln!("{failing}");
+    for (seed, violations) in &said {
+        eprintln!("seed {seed}: {}", violations.join("\n  "));
     }
     if let Some(seed) = report.failing_seeds.first() {
         eprintln!(
@@ -166,8 +207,7 @@ pub(crate) fn run(args: &Run) -> ExitCode {
         );
     }
     print(&report, args.json);
-    let well = report.violations == 0 && (report.marks_missed.is_empty() || report.seeds < 100);
-    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    report.violations == 0 && (report.marks_missed.is_empty() || report.seeds < 100)
 }
 
 fn show_progress(report: &Report, seeds: u64, begun: Instant) {
@@ -216,19 +256,19 @@ struct Twice {
 pub(crate) fn twice(args: &Run) -> ExitCode {
     let settings = args.settings();
     let report = Mutex::new(Twice::default());
-    for_each_seed(args, |seed| {
+    for_each_seed(args, &Running::default(), |seed| {
         let [first, second] = [0, 1].map(|_| {
             let outcome = run_caught(seed, &settings, false);
             (outcome.trace, outcome.events, outcome.simulated, outcome.violations)
         });
-        let mut report = report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut report = lock(&report);
         report.seeds += 1;
         if first != second {
             report.differing.push(seed);
         }
         ControlFlow::Continue(())
     });
-    let report = report.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    print(&report, args.json);
+    let report = lock(&report);
+    print(&*report, args.json);
     if report.differing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
