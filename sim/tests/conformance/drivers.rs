@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     path::PathBuf,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,6 +18,8 @@ use annulus::transport::{
     ring::{RingConfig, RingDriver},
 };
 use annulus_sim::{Faults, Leftovers, bare::BareWorld};
+
+pub(crate) use crate::join::join;
 
 use crate::bench::Bench;
 
@@ -151,32 +153,6 @@ impl Drop for Dir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Runs two futures at the same time.
-pub(crate) async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut left, mut right) = (None, None);
-    std::future::poll_fn(move |context| {
-        if left.is_none()
-            && let Poll::Ready(value) = a.as_mut().poll(context)
-        {
-            left = Some(value);
-        }
-        if right.is_none()
-            && let Poll::Ready(value) = b.as_mut().poll(context)
-        {
-            right = Some(value);
-        }
-        match (left.take(), right.take()) {
-            (Some(left), Some(right)) => Poll::Ready((left, right)),
-            (one, other) => {
-                (left, right) = (one, other);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }
 
 /// Polls a future once, so that its operation starts.

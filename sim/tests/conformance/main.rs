@@ -30,6 +30,8 @@ mod ends;
 mod files;
 mod flow;
 mod give_up;
+#[path = "../../../transport/tests/common/join.rs"]
+mod join;
 mod kinds;
 mod open;
 mod streams;

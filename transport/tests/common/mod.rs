@@ -1,6 +1,8 @@
 //! What the tests share: a small executor, and places for files.
 
-#![allow(dead_code, unreachable_pub, reason = "no test uses all of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "no test uses all of it")]
+
+mod join;
 
 use std::{
     future::Future,
@@ -22,6 +24,8 @@ use annulus_transport::{
     ring::{RingConfig, RingDriver},
     stream::Stream,
 };
+
+pub(crate) use join::join;
 
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -107,29 +111,6 @@ pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F:
             return Poll::Pending;
         }
         Poll::Ready(outputs.iter_mut().flat_map(Option::take).collect())
-    })
-    .await
-}
-
-/// Runs two futures at the same time.
-pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    let (mut a, mut b) = (Box::pin(a), Box::pin(b));
-    let (mut left, mut right) = (None, None);
-    std::future::poll_fn(move |context| {
-        if left.is_none()
-            && let Poll::Ready(value) = a.as_mut().poll(context)
-        {
-            left = Some(value);
-        }
-        if right.is_none()
-            && let Poll::Ready(value) = b.as_mut().poll(context)
-        {
-            right = Some(value);
-        }
-        if left.is_none() || right.is_none() {
-            return Poll::Pending;
-        }
-        Poll::Ready((left.take().unwrap(), right.take().unwrap()))
     })
     .await
 }
