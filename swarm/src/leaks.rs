@@ -5,8 +5,9 @@ use std::time::Duration;
 use annulus::WorkerStats;
 use annulus_sim::{Checks, Sim};
 
-/// How long a cluster without business takes until it is at rest.
-const RESTS: Duration = Duration::from_secs(10);
+/// How long a cluster without business takes until it is at rest: what is under way arrives, and who
+/// makes work sees that there is no more business.
+const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Chunks that a worker without links holds: those that datagrams are received in, the one that they are
 /// written in, and the one that messages to the worker itself are written in.
@@ -17,7 +18,8 @@ const CHUNKS_OF_LINK: usize = 2;
 
 /// A healed cluster whose business is closed comes to rest.
 pub(crate) fn at_rest(sim: &mut Sim, checks: &Checks) {
-    if !sim.run_until(RESTS, |sim| leaks(sim).is_empty()) {
+    sim.run_for(RESTS.0);
+    if !sim.run_until(RESTS.1, |sim| leaks(sim).is_empty()) {
         leaks(sim).into_iter().for_each(|leak| checks.violation("leak", leak));
     }
 }

@@ -69,7 +69,6 @@ pub(crate) fn schedule(sim: &mut Sim, random: &mut Random, end: Duration) {
 }
 
 /// The nodes on both sides of a cut.
-#[derive(Clone)]
 struct Sides(Vec<String>, Vec<String>);
 
 impl Sides {
