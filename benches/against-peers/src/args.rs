@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Print one JSON object a line instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Draw a chart of the medians into this file as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
     /// One short round, to see that all works.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -72,4 +75,6 @@ pub(crate) struct Child {
     pub(crate) config: usize,
     #[arg(long)]
     pub(crate) millis: u64,
+    #[arg(long)]
+    pub(crate) quick: bool,
 }

@@ -8,7 +8,7 @@ use crate::{args::Child, meter::Meter, pin};
 pub(crate) fn run(child: Child) {
     pin::to_core(0);
     let configs = child.subject.configs(child.work);
-    let meter = Meter::new(Duration::from_millis(child.millis));
+    let meter = Meter::new(Duration::from_millis(child.millis), child.quick);
     let meter = child.subject.run(child.work, configs[child.config].name, meter);
     let measured = serde_json::to_string(&meter.into_measured());
     println!("{}", measured.expect("numbers can be written as JSON"));

@@ -73,3 +73,8 @@ impl Receiving {
         Some(std::mem::take(&mut self.sum))
     }
 }
+
+/// What the numbers below `count` come to.
+pub(crate) fn sum_below(count: u64) -> u64 {
+    count * (count - 1) / 2
+}

@@ -18,6 +18,8 @@ struct Line {
     /// Of the first worker's thread alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     thread_cpu_ns_per_op: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_actor: Option<f64>,
     rounds: usize,
     /// Of what is measured, over the rounds.
     min: Option<f64>,
@@ -31,15 +33,17 @@ pub(crate) fn print(rows: &[Row]) {
     for row in rows {
         let cost = row.cost();
         let median = cost.map(|cost| cost.median);
+        let bytes = row.work.counts_bytes();
         let line = Line {
             work: row.work.name(),
             unit: row.work.unit(),
             subject: row.subject.name(),
             config: row.config.name,
             setup: row.config.setup,
-            ns_per_op: median,
+            ns_per_op: median.filter(|_| !bytes),
             cpu_ns_per_op: row.cpu().map(|cpu| cpu.median),
             thread_cpu_ns_per_op: row.thread_cpu().map(|cpu| cpu.median),
+            bytes_per_actor: median.filter(|_| bytes),
             rounds: row.rounds(),
             min: cost.map(|cost| cost.min),
             max: cost.map(|cost| cost.max),

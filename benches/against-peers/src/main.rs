@@ -2,12 +2,14 @@
 //!
 //! [`works`] says what the works are, [`subjects`] who does them, and [`shapes`] how the peers do.
 //! [`rounds`] starts a process for each measurement: a [`child`], which measures with a [`meter`]. What
-//! came of it goes to a [`table`] or to [`json`].
+//! came of it goes to a [`table`], to [`json`], or to a [`chart`].
 
+mod alloc;
 mod args;
 mod asks;
 mod at_once;
 mod best;
+mod chart;
 mod child;
 mod finish;
 mod flow;
@@ -16,6 +18,7 @@ mod meter;
 mod payload;
 mod pin;
 mod rounds;
+mod rules;
 mod shapes;
 mod stats;
 mod subjects;
@@ -47,6 +50,12 @@ fn main() -> ExitCode {
         json::print(&rows);
     } else {
         table::print(&rows);
+    }
+    if let Some(path) = &args.svg
+        && let Err(error) = std::fs::write(path, chart::draw(&rows))
+    {
+        eprintln!("{}: {error}", path.display());
+        return ExitCode::FAILURE;
     }
     let failed = rows.iter().any(|row| row.failure.is_some());
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }

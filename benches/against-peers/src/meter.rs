@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::alloc;
+
 /// What a child process has measured.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Measured {
@@ -17,12 +19,15 @@ pub(crate) struct Measured {
     pub(crate) cpu_nanos: f64,
     /// Of the thread that measures, which is the first worker's.
     pub(crate) thread_cpu_nanos: f64,
+    /// Allocated for what is counted, if the work counts bytes.
+    pub(crate) bytes: Option<f64>,
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Meter {
     target: Duration,
+    quick: bool,
     measured: Option<Measured>,
 }
 
@@ -30,8 +35,13 @@ pub(crate) struct Meter {
 const WARM_UP: u32 = 5;
 
 impl Meter {
-    pub(crate) fn new(target: Duration) -> Self {
-        Meter { target, measured: None }
+    pub(crate) fn new(target: Duration, quick: bool) -> Self {
+        Meter { target, quick, measured: None }
+    }
+
+    /// The size of a work that cannot be repeated in small parts.
+    pub(crate) fn size(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
     }
 
     /// Runs laps of `ops` operations until the time is up. What a lap returns must be `expected`: it is
@@ -59,7 +69,18 @@ impl Meter {
             cpu_nanos: cpu_time(libc::RUSAGE_SELF) - cpu,
             thread_cpu_nanos: cpu_time(libc::RUSAGE_THREAD) - thread_cpu,
             ops: laps * ops,
+            bytes: None,
         });
+    }
+
+    /// Counts the bytes that are allocated for `things` while `make` makes them, and are still held
+    /// when it has.
+    pub(crate) async fn weigh(&mut self, things: u64, make: impl AsyncFnOnce()) {
+        alloc::count();
+        let before = alloc::bytes();
+        make().await;
+        let bytes = (alloc::bytes() - before) as f64;
+        self.measured = Some(Measured { ops: things, bytes: Some(bytes), ..Measured::default() });
     }
 
     /// What was measured.

@@ -34,24 +34,28 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Nanoseconds for each operation.
+    /// Nanoseconds for each operation, or bytes for each actor.
     pub(crate) fn cost(&self) -> Option<Spread> {
-        let cost = |one: &Measured| one.wall_nanos / one.ops as f64;
+        let cost = |one: &Measured| one.bytes.unwrap_or(one.wall_nanos) / one.ops as f64;
         Spread::of(self.measured.iter().map(cost))
     }
 
     /// Nanoseconds of processor time for each operation, of all threads.
     pub(crate) fn cpu(&self) -> Option<Spread> {
-        Spread::of(self.measured.iter().map(|one| one.cpu_nanos / one.ops as f64))
+        Spread::of(self.timed().map(|one| one.cpu_nanos / one.ops as f64))
     }
 
     /// The same, of the first worker's thread.
     pub(crate) fn thread_cpu(&self) -> Option<Spread> {
-        Spread::of(self.measured.iter().map(|one| one.thread_cpu_nanos / one.ops as f64))
+        Spread::of(self.timed().map(|one| one.thread_cpu_nanos / one.ops as f64))
     }
 
     pub(crate) fn rounds(&self) -> usize {
         self.measured.len()
+    }
+
+    fn timed(&self) -> impl Iterator<Item = &Measured> {
+        self.measured.iter().filter(|one| one.bytes.is_none())
     }
 }
 
@@ -103,6 +107,7 @@ fn in_child(args: &Args, row: &Row) -> Result<Measured, String> {
     command.args(["child", "--work", row.work.name(), "--subject", row.subject.name()]);
     command.args(["--config", &row.number.to_string()]);
     command.args(["--millis", &args.target().as_millis().to_string()]);
+    command.args(args.quick.then_some("--quick"));
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
     let begin = Instant::now();
     let status = loop {

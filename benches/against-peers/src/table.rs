@@ -12,7 +12,8 @@ pub(crate) fn print(rows: &[Row]) {
 }
 
 fn print_work(rows: &[Row], work: Work) {
-    println!("\n{work}: ns for each {}", work.unit());
+    let what = if work.counts_bytes() { "bytes" } else { "ns" };
+    println!("\n{work}: {what} for each {}", work.unit());
     println!(
         "  {:<11} {:<15} {:>10} {:>10} {:>10} {:>12} {:>9}",
         "subject", "config", "ns", "min", "max", "cpu s/M", "to best"

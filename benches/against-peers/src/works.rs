@@ -13,6 +13,21 @@ pub(crate) enum Work {
     AskOtherWorkerSpinning,
     AskOtherWorkerParked,
     MsgRingParkedFloor,
+    FanIn,
+    FanOut,
+    Spawn,
+    IdleActorBytes,
+    SavinaPingPong,
+    SavinaCounting,
+    SavinaThreadRing,
+    SavinaForkJoinThroughput,
+    SavinaForkJoinCreate,
+    SavinaBig,
+    SavinaChameneos,
+    SavinaBoundedBuffer,
+    SavinaPhilosophers,
+    SavinaAllPairs,
+    SavinaSkynet,
 }
 
 /// What is said of a work.
@@ -24,7 +39,7 @@ struct About {
 }
 
 impl Work {
-    pub(crate) const ALL: [Work; 8] = [
+    pub(crate) const ALL: [Work; 23] = [
         Work::TellSameWorker,
         Work::TellSameWorkerString,
         Work::TellSameWorker4k,
@@ -33,6 +48,21 @@ impl Work {
         Work::AskOtherWorkerSpinning,
         Work::AskOtherWorkerParked,
         Work::MsgRingParkedFloor,
+        Work::FanIn,
+        Work::FanOut,
+        Work::Spawn,
+        Work::IdleActorBytes,
+        Work::SavinaPingPong,
+        Work::SavinaCounting,
+        Work::SavinaThreadRing,
+        Work::SavinaForkJoinThroughput,
+        Work::SavinaForkJoinCreate,
+        Work::SavinaBig,
+        Work::SavinaChameneos,
+        Work::SavinaBoundedBuffer,
+        Work::SavinaPhilosophers,
+        Work::SavinaAllPairs,
+        Work::SavinaSkynet,
     ];
 
     fn about(self) -> About {
@@ -45,6 +75,21 @@ impl Work {
             Work::AskOtherWorkerSpinning => ("ask_other_worker_spinning", "ask", 2),
             Work::AskOtherWorkerParked => ("ask_other_worker_parked", "ask", 2),
             Work::MsgRingParkedFloor => ("msg_ring_parked_floor", "round trip", 2),
+            Work::FanIn => ("fan_in", "message", 1),
+            Work::FanOut => ("fan_out", "message", 1),
+            Work::Spawn => ("spawn", "actor", 1),
+            Work::IdleActorBytes => ("idle_actor_bytes", "actor", 1),
+            Work::SavinaPingPong => ("savina_ping_pong", "round trip", 1),
+            Work::SavinaCounting => ("savina_counting", "message", 1),
+            Work::SavinaThreadRing => ("savina_thread_ring", "hop", 1),
+            Work::SavinaForkJoinThroughput => ("savina_fork_join_throughput", "message", 1),
+            Work::SavinaForkJoinCreate => ("savina_fork_join_create", "actor", 1),
+            Work::SavinaBig => ("savina_big", "round trip", 1),
+            Work::SavinaChameneos => ("savina_chameneos", "meeting", 1),
+            Work::SavinaBoundedBuffer => ("savina_bounded_buffer", "item", 1),
+            Work::SavinaPhilosophers => ("savina_philosophers", "meal", 1),
+            Work::SavinaAllPairs => ("savina_all_pairs", "message", 2),
+            Work::SavinaSkynet => ("savina_skynet", "actor", 1),
         };
         About { name, unit, workers }
     }
@@ -61,6 +106,11 @@ impl Work {
     /// How many threads the work has, each on a core of its own.
     pub(crate) fn workers(self) -> usize {
         self.about().workers
+    }
+
+    /// Whether it counts bytes instead of time.
+    pub(crate) fn counts_bytes(self) -> bool {
+        self == Work::IdleActorBytes
     }
 
     /// Whether it is about actors that are on two different workers, so that a scheduler that puts both

@@ -8,7 +8,10 @@
 //! annulus has its works written out by hand (`subjects/annulus`), to the same shapes and with the
 //! same parameters, since its messages are types of their own. So have the asks of all subjects.
 
-pub(crate) mod tells;
+mod fan;
+mod savina;
+mod spawns;
+mod tells;
 
 use std::future::Future;
 
@@ -27,10 +30,13 @@ pub(crate) enum Flow {
 pub(crate) trait Behaviour<F: Framework>: Send + Sync + Unpin + Sized + 'static {
     type Message: Send + 'static;
 
-    /// The actor has been started. `me` makes a reference to it.
-    fn started(&mut self, me: impl FnOnce() -> F::Ref<Self>) {
+    /// The actor learns who it is, before it is started. `me` makes a reference to it.
+    fn introduce(&mut self, me: impl FnOnce() -> F::Ref<Self>) {
         let _ = me;
     }
+
+    /// The actor has been started: this is called where it runs.
+    fn started(&mut self) {}
 
     /// Handles a message.
     fn handle(&mut self, message: Self::Message) -> impl Future<Output = Flow> + Send;
@@ -51,11 +57,23 @@ pub(crate) trait Framework: Copy + Send + Sync + Unpin + 'static {
         actor: B,
     ) -> impl Future<Output = Self::Ref<B>> + Send;
 
+    /// Ends an actor that waits for messages, from outside.
+    fn end<B: Behaviour<Self>>(actor: Self::Ref<B>);
+
     /// Sends a message. Waits for room where the mailbox is bounded.
     fn tell<B: Behaviour<Self>>(
         to: &Self::Ref<B>,
         message: B::Message,
     ) -> impl Future<Output = ()> + Send;
+
+    /// Sends a message that is to be handled after those that were sent before. Where mailboxes keep
+    /// the order, all messages are.
+    fn tell_last<B: Behaviour<Self>>(
+        to: &Self::Ref<B>,
+        message: B::Message,
+    ) -> impl Future<Output = ()> + Send {
+        Self::tell(to, message)
+    }
 }
 
 /// Does a work and measures it. Called on the first worker.
@@ -65,6 +83,10 @@ pub(crate) async fn run<F: Framework>(peer: F, work: Work, meter: &mut Meter) {
         Work::TellSameWorkerString => tells::run::<F, String>(peer, 0, meter).await,
         Work::TellSameWorker4k => tells::run::<F, Box<[u8]>>(peer, 0, meter).await,
         Work::TellOtherWorker => tells::run::<F, u64>(peer, 1, meter).await,
-        other => unreachable!("{other} is not a work of this kind"),
+        Work::FanIn => fan::run_in(peer, meter).await,
+        Work::FanOut => fan::run_out(peer, meter).await,
+        Work::Spawn => spawns::run(peer, meter).await,
+        Work::IdleActorBytes => spawns::weigh(peer, meter).await,
+        _ => savina::run(peer, work, meter).await,
     }
 }

@@ -9,7 +9,7 @@ use crate::{at_once::at_once, meter::Meter, pin};
 
 use super::Config;
 
-pub(crate) const CONFIGS: [Config; 1] = [Config {
+pub(super) const CONFIGS: [Config; 1] = [Config {
     name: "bare",
     setup: "a ring for each of two threads, SINGLE_ISSUER, DEFER_TASKRUN",
 }];
@@ -20,7 +20,7 @@ const LAP: u64 = 1000;
 /// What tells the other thread to end.
 const END: u64 = u64::MAX;
 
-pub(crate) fn run(mut meter: Meter) -> Meter {
+pub(super) fn run(mut meter: Meter) -> Meter {
     let mut ring = Ring::new();
     let (give, take) = mpsc::channel();
     let us = ring.fd();

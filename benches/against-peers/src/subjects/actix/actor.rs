@@ -31,7 +31,8 @@ impl<B: Behaviour<Actix>> Actor for Host<B> {
         if let Some(capacity) = self.capacity {
             context.set_mailbox_capacity(capacity);
         }
-        self.behaviour.started(|| context.address());
+        self.behaviour.introduce(|| context.address());
+        self.behaviour.started();
     }
 }
 
@@ -63,6 +64,11 @@ impl Framework for Actix {
     async fn spawn_on<B: Behaviour<Self>>(self, worker: usize, behaviour: B) -> Addr<Host<B>> {
         let host = Host { behaviour, capacity: self.capacity };
         Host::start_in_arbiter(&self.arbiters[worker], |_| host)
+    }
+
+    fn end<B: Behaviour<Self>>(actor: Addr<Host<B>>) {
+        // It ends when nobody refers to it any more.
+        drop(actor);
     }
 
     async fn tell<B: Behaviour<Self>>(to: &Addr<Host<B>>, message: B::Message) {

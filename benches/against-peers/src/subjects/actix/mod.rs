@@ -10,12 +10,12 @@ use super::Config;
 
 use self::{actor::Actix, system::Setup};
 
-pub(crate) const CONFIGS: [Config; 2] = [
+pub(super) const CONFIGS: [Config; 2] = [
     Config { name: "default", setup: "one arbiter for each worker, mailboxes of 16" },
     Config { name: "tuned", setup: "arbiters without a driver for I/O, mailboxes of 16384" },
 ];
 
-pub(crate) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
+pub(super) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
     let setup = Setup { tuned: config == "tuned", spins: work.spins() };
     system::block_on(setup, work.workers(), async |arbiters| {
         let capacity = setup.tuned.then_some(16_384);

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Asks an actor on a given worker.
-pub(crate) fn run(node: &Node, worker: usize, within: bool, mut meter: Meter) -> Meter {
+pub(super) fn run(node: &Node, worker: usize, within: bool, mut meter: Meter) -> Meter {
     let server = node.spawn_on(worker, Server).expect("there is room");
     let asker = node.spawn_on(0, Asker { server }).expect("there is room");
     let timed = node.run(async move || {

@@ -1,9 +1,12 @@
-//! annulus.
+//! annulus. The works are those of [`shapes`](crate::shapes), written out by hand.
 
 mod asks;
+mod fan;
+mod savina;
+mod spawns;
 mod tells;
 
-use annulus::{Node, Pinning, prelude::Duration};
+use annulus::{Actor, ActorRef, Node, Pinning, prelude::Duration};
 
 use crate::{meter::Meter, pin::WORKERS_MAX, works::Work};
 
@@ -12,7 +15,7 @@ use super::Config;
 const DEFAULT: Config = Config { name: "default", setup: "as it comes, one worker a core" };
 
 /// The configurations in which it does a work.
-pub(crate) fn configs(work: Work) -> Vec<Config> {
+pub(super) fn configs(work: Work) -> Vec<Config> {
     match work {
         Work::AskSameWorker | Work::AskOtherWorkerParked => {
             let within = Config { name: "within", setup: "asked from within a handler" };
@@ -26,7 +29,7 @@ pub(crate) fn configs(work: Work) -> Vec<Config> {
     }
 }
 
-pub(crate) fn run(work: Work, config: &str, meter: Meter) -> Meter {
+pub(super) fn run(work: Work, config: &str, meter: Meter) -> Meter {
     let node = start(work);
     let within = config.ends_with("within");
     match work {
@@ -38,7 +41,11 @@ pub(crate) fn run(work: Work, config: &str, meter: Meter) -> Meter {
         Work::TellOtherWorker => tells::numbers(&node, 1, meter),
         Work::TellSameWorkerString => tells::texts(&node, meter),
         Work::TellSameWorker4k => tells::blocks(&node, meter),
-        other => unreachable!("{other} is not a work of this kind"),
+        Work::FanIn => fan::run_in(&node, meter),
+        Work::FanOut => fan::run_out(&node, meter),
+        Work::Spawn => spawns::run(&node, meter),
+        Work::IdleActorBytes => spawns::weigh(&node, meter),
+        _ => savina::run(&node, work, meter),
     }
 }
 
@@ -47,4 +54,24 @@ fn start(work: Work) -> Node {
     let node = Node::builder("bench").workers(work.workers()).pin(Pinning::Cores(cores));
     let node = if work.spins() { node.spin(Duration::from_secs(1)) } else { node };
     node.start().expect("the node starts")
+}
+
+/// Starts an actor on the first worker.
+fn spawn<A: Actor + Send>(node: &Node, actor: A) -> ActorRef<A::Protocol> {
+    node.spawn_on(0, actor).expect("there is room")
+}
+
+/// Measures laps on the first worker.
+fn time(
+    node: &Node,
+    mut meter: Meter,
+    ops: u64,
+    expected: u64,
+    lap: impl AsyncFnMut() -> u64 + Send + 'static,
+) -> Meter {
+    let timed = node.run(async move || {
+        meter.time(ops, expected, lap).await;
+        meter
+    });
+    timed.expect("a lap does not panic")
 }

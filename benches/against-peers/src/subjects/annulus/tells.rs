@@ -11,18 +11,20 @@ use crate::{
     payload::{BLOCK, LAP, Payload, mark, weigh_block, weigh_lap, weigh_text},
 };
 
+use super::{spawn, time};
+
 /// Numbers, with the receiver on a given worker.
-pub(crate) fn numbers(node: &Node, worker: usize, meter: Meter) -> Meter {
+pub(super) fn numbers(node: &Node, worker: usize, meter: Meter) -> Meter {
     run::<Number>(node, worker, meter, weigh_lap::<u64>())
 }
 
 /// Strings.
-pub(crate) fn texts(node: &Node, meter: Meter) -> Meter {
+pub(super) fn texts(node: &Node, meter: Meter) -> Meter {
     run::<Text>(node, 0, meter, weigh_lap::<String>())
 }
 
 /// Blocks of bytes.
-pub(crate) fn blocks(node: &Node, meter: Meter) -> Meter {
+pub(super) fn blocks(node: &Node, meter: Meter) -> Meter {
     run::<Block>(node, 0, meter, weigh_lap::<Box<[u8]>>())
 }
 
@@ -80,7 +82,7 @@ impl Load for Block {
     }
 }
 
-fn run<M: Load>(node: &Node, worker: usize, mut meter: Meter, expected: u64) -> Meter {
+fn run<M: Load>(node: &Node, worker: usize, meter: Meter, expected: u64) -> Meter {
     let finish = Finish::default();
     let window = if worker == 0 { WINDOW_HERE } else { WINDOW_ACROSS };
     let sender = Sender::<M> {
@@ -89,16 +91,11 @@ fn run<M: Load>(node: &Node, worker: usize, mut meter: Meter, expected: u64) -> 
         sending: Sending::new(window),
         finish: finish.clone(),
     };
-    let sender = node.spawn_on(0, sender).expect("there is room");
-    let timed = node.run(async move || {
-        let lap = async || {
-            sender.tell(Go).expect("there is room");
-            finish.wait().await
-        };
-        meter.time(LAP, expected, lap).await;
-        meter
-    });
-    timed.expect("telling does not panic")
+    let sender = spawn(node, sender);
+    time(node, meter, LAP, expected, async move || {
+        sender.tell(Go).expect("there is room");
+        finish.wait().await
+    })
 }
 
 /// Start a lap.

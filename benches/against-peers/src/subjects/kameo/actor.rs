@@ -48,7 +48,8 @@ impl<B: Behaviour<Kameo>> Actor for Host<B> {
     type Error = Infallible;
 
     async fn on_start(mut behaviour: B, me: ActorRef<Self>) -> Result<Self, Infallible> {
-        behaviour.started(|| me);
+        behaviour.introduce(|| me);
+        behaviour.started();
         Ok(Host(behaviour))
     }
 }
@@ -72,6 +73,11 @@ impl Framework for Kameo {
 
     async fn spawn_on<B: Behaviour<Self>>(self, worker: usize, actor: B) -> ActorRef<Host<B>> {
         self.places.make_on(worker, async move { self.start::<Host<B>>(actor) }).await
+    }
+
+    fn end<B: Behaviour<Self>>(actor: ActorRef<Host<B>>) {
+        // It ends when nobody refers to it any more.
+        drop(actor);
     }
 
     async fn tell<B: Behaviour<Self>>(to: &ActorRef<Host<B>>, message: B::Message) {

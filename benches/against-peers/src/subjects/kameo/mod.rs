@@ -12,13 +12,13 @@ use super::{
 
 use self::actor::{Kameo, Mailbox};
 
-pub(crate) const CONFIGS: [Config; 3] = [
+pub(super) const CONFIGS: [Config; 3] = [
     Config { name: "default", setup: "multi_thread, mailboxes of 64" },
     Config { name: "bounded", setup: "current_thread, mailboxes of 16384" },
     Config { name: "unbounded", setup: "current_thread, unbounded mailboxes" },
 ];
 
-pub(crate) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
+pub(super) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
     let (flavor, mailbox) = match config {
         "default" => (Flavor::Default, Mailbox::Default),
         "bounded" => (Flavor::OnePerThread, Mailbox::Bounded(16_384)),

@@ -27,7 +27,8 @@ impl<B: Behaviour<Ractor>> Actor for Host<B> {
         me: ActorRef<B::Message>,
         mut behaviour: B,
     ) -> Result<B, ActorProcessingErr> {
-        behaviour.started(|| me);
+        behaviour.introduce(|| me);
+        behaviour.started();
         Ok(behaviour)
     }
 
@@ -59,6 +60,10 @@ impl Framework for Ractor {
 
     async fn spawn_on<B: Behaviour<Self>>(self, worker: usize, actor: B) -> ActorRef<B::Message> {
         self.places.make_on(worker, start(Host::<B>(PhantomData), actor)).await
+    }
+
+    fn end<B: Behaviour<Self>>(actor: ActorRef<B::Message>) {
+        actor.stop(None);
     }
 
     async fn tell<B: Behaviour<Self>>(to: &ActorRef<B::Message>, message: B::Message) {

@@ -12,12 +12,12 @@ use super::{
 
 use self::actor::Ractor;
 
-pub(crate) const CONFIGS: [Config; 2] = [
+pub(super) const CONFIGS: [Config; 2] = [
     Config { name: "default", setup: "multi_thread" },
     Config { name: "current_thread", setup: "current_thread" },
 ];
 
-pub(crate) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
+pub(super) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
     let flavor = if config == "default" { Flavor::Default } else { Flavor::OnePerThread };
     block_on(flavor, work, async |places| {
         let peer = Ractor { places };

@@ -57,6 +57,7 @@ impl<const PLACES: usize> Channel for Bounded<PLACES> {
         mut receiver: Receiver<B::Message>,
         mut actor: B,
     ) {
+        actor.started();
         while let Some(message) = receiver.recv().await {
             if actor.handle(message).await == Flow::Stop {
                 break;
@@ -81,6 +82,7 @@ impl Channel for Unbounded {
         mut receiver: UnboundedReceiver<B::Message>,
         mut actor: B,
     ) {
+        actor.started();
         while let Some(message) = receiver.recv().await {
             if actor.handle(message).await == Flow::Stop {
                 break;
@@ -105,6 +107,7 @@ impl Channel for Batched {
         mut receiver: UnboundedReceiver<B::Message>,
         mut actor: B,
     ) {
+        actor.started();
         let mut messages = Vec::new();
         while receiver.recv_many(&mut messages, MANY).await > 0 {
             for message in messages.drain(..) {
@@ -142,16 +145,21 @@ impl<C: Channel> Framework for Tokio<C> {
 
     async fn spawn<B: Behaviour<Self>>(self, mut actor: B) -> Self::Ref<B> {
         let (sender, receiver) = C::make();
-        actor.started(|| sender.clone());
+        actor.introduce(|| sender.clone());
         tokio::spawn(C::serve::<Self, B>(receiver, actor));
         sender
     }
 
     async fn spawn_on<B: Behaviour<Self>>(self, worker: usize, mut actor: B) -> Self::Ref<B> {
         let (sender, receiver) = C::make();
-        actor.started(|| sender.clone());
+        actor.introduce(|| sender.clone());
         self.0.of(worker).spawn(C::serve::<Self, B>(receiver, actor));
         sender
+    }
+
+    fn end<B: Behaviour<Self>>(actor: Self::Ref<B>) {
+        // It ends when nobody can send to it any more.
+        drop(actor);
     }
 
     async fn tell<B: Behaviour<Self>>(to: &Self::Ref<B>, message: B::Message) {

@@ -12,14 +12,14 @@ use super::{
 
 use self::actor::{Batched, Bounded, Channel, Tokio, Unbounded};
 
-pub(crate) const CONFIGS: [Config; 4] = [
+pub(super) const CONFIGS: [Config; 4] = [
     Config { name: "default", setup: "multi_thread, channels of 100 as in the documentation" },
     Config { name: "bounded", setup: "current_thread, channels of 16384" },
     Config { name: "unbounded", setup: "current_thread, unbounded channels" },
     Config { name: "batched", setup: "current_thread, unbounded channels, recv_many" },
 ];
 
-pub(crate) fn run(work: Work, config: &str, meter: Meter) -> Meter {
+pub(super) fn run(work: Work, config: &str, meter: Meter) -> Meter {
     match config {
         "default" => on::<Bounded<100>>(Flavor::Default, work, meter),
         "bounded" => on::<Bounded<16_384>>(Flavor::OnePerThread, work, meter),

@@ -15,6 +15,11 @@ pub(crate) struct Xtra {
     pub(crate) places: Option<usize>,
 }
 
+/// A mailbox keeps no order between messages of the same priority: what is to come last needs a lower
+/// one.
+const ORDINARY: u32 = 1;
+const LAST: u32 = 0;
+
 impl Xtra {
     /// Starts an actor on a worker.
     pub(crate) fn start_on<A: Actor<Stop = ()>>(self, worker: usize, actor: A) -> Address<A> {
@@ -36,8 +41,8 @@ pub(crate) struct Host<B>(B);
 impl<B: Behaviour<Xtra>> Actor for Host<B> {
     type Stop = ();
 
-    async fn started(&mut self, mailbox: &Mailbox<Self>) -> Result<(), ()> {
-        self.0.started(|| mailbox.address().try_upgrade().expect("whoever starts it has one"));
+    async fn started(&mut self, _: &Mailbox<Self>) -> Result<(), ()> {
+        self.0.started();
         Ok(())
     }
 
@@ -57,15 +62,31 @@ impl<B: Behaviour<Xtra>> Handler<B::Message> for Host<B> {
 impl Framework for Xtra {
     type Ref<B: Behaviour<Self>> = Address<Host<B>>;
 
-    async fn spawn<B: Behaviour<Self>>(self, actor: B) -> Address<Host<B>> {
-        xtra::spawn_tokio(Host(actor), self.mailbox())
+    async fn spawn<B: Behaviour<Self>>(self, mut actor: B) -> Address<Host<B>> {
+        let (address, mailbox) = self.mailbox();
+        actor.introduce(|| address.clone());
+        xtra::spawn_tokio(Host(actor), (address, mailbox))
     }
 
-    async fn spawn_on<B: Behaviour<Self>>(self, worker: usize, actor: B) -> Address<Host<B>> {
-        self.start_on(worker, Host(actor))
+    async fn spawn_on<B: Behaviour<Self>>(self, worker: usize, mut actor: B) -> Address<Host<B>> {
+        let (address, mailbox) = self.mailbox();
+        actor.introduce(|| address.clone());
+        self.at.of(worker).spawn(xtra::run(mailbox, Host(actor)));
+        address
+    }
+
+    fn end<B: Behaviour<Self>>(actor: Address<Host<B>>) {
+        // It ends when nobody refers to it any more.
+        drop(actor);
     }
 
     async fn tell<B: Behaviour<Self>>(to: &Address<Host<B>>, message: B::Message) {
-        assert!(to.send(message).detach().await.is_ok(), "the receiver is there");
+        let sent = to.send(message).priority(ORDINARY).detach().await;
+        assert!(sent.is_ok(), "the receiver is there");
+    }
+
+    async fn tell_last<B: Behaviour<Self>>(to: &Address<Host<B>>, message: B::Message) {
+        let sent = to.send(message).priority(LAST).detach().await;
+        assert!(sent.is_ok(), "the receiver is there");
     }
 }

@@ -12,13 +12,13 @@ use super::{
 
 use self::actor::Xtra;
 
-pub(crate) const CONFIGS: [Config; 3] = [
+pub(super) const CONFIGS: [Config; 3] = [
     Config { name: "default", setup: "multi_thread, unbounded mailboxes as in its examples" },
     Config { name: "bounded", setup: "current_thread, mailboxes of 16384" },
     Config { name: "unbounded", setup: "current_thread, unbounded mailboxes" },
 ];
 
-pub(crate) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
+pub(super) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
     let (flavor, places) = match config {
         "default" => (Flavor::Default, None),
         "bounded" => (Flavor::OnePerThread, Some(16_384)),
