@@ -10,8 +10,8 @@ use annulus_sim::{Checks, Sim};
 const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Chunks that a worker without links holds: those that datagrams are received in, the one that they are
-/// written in, and the one that messages to the worker itself are written in.
-const CHUNKS: usize = 16 + 1 + 1;
+/// written in, and the ones that messages and answers to the worker itself are written in.
+const CHUNKS: usize = 16 + 1 + 1 + 1;
 
 /// Chunks for each link: one to receive in, and one to write in.
 const CHUNKS_OF_LINK: usize = 2;
