@@ -1,5 +1,9 @@
 //! Busy actors leave time for others, and whoever takes too much of it is named.
 #![allow(missing_docs, reason = "tests are named after what they show")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "handlers that take their time look at the clock for it"
+)]
 
 use std::time::Instant;
 
