@@ -49,7 +49,7 @@ fn pass<M: annulus_codec::archive::Archivable>(
         outbox.push_message(header, None, message, Admission::Bounded).unwrap();
     }
     while let Some(Parcel::Frames(mut frames)) = outbox.pop() {
-        while let Some(frame) = frames.next() {
+        for frame in frames.by_ref() {
             sum += read(&*Archived::<M>::open(frame).unwrap());
         }
     }
