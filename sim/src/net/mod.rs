@@ -402,13 +402,17 @@ impl Net {
         true
     }
 
-    /// An operation on a socket is given up. What it was woken for is for another one.
+    /// A receive is given up. The datagram that it was woken for is for another one.
     pub(crate) fn give_up(&mut self, scope: &mut Scope<'_>, id: SocketId, operation: Operation) {
-        if let Some(Socket::Datagrams(socket)) = self.sockets.get_mut(&id) {
-            socket.waiting.retain(|waiting| *waiting != operation);
-            if !socket.arrived.is_empty() {
-                scope.ready_one(&mut socket.waiting);
+        match self.sockets.get_mut(&id) {
+            Some(Socket::Stream(stream)) => stream.waiting.retain(|other| *other != operation),
+            Some(Socket::Datagrams(socket)) => {
+                socket.waiting.retain(|other| *other != operation);
+                if !socket.arrived.is_empty() {
+                    scope.ready_one(&mut socket.waiting);
+                }
             }
+            _ => {}
         }
     }
 

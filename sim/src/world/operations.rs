@@ -150,7 +150,7 @@ impl World {
     }
 
     fn give_up(&mut self, operation: Operation, request: &Request) {
-        if let Request::ReceiveFrom { socket, .. } = request
+        if let Request::Receive { socket, .. } | Request::ReceiveFrom { socket, .. } = request
             && let Some(socket) = number_of(socket)
         {
             let mut scope = Scope { common: &mut self.common, random: &mut self.net_random };
