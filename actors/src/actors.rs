@@ -151,10 +151,11 @@ impl Core {
             return self.refuse_overflow(cell, delivery);
         }
         cell.enqueue(Delivery { section: section.map(Box::new), ..delivery });
-        if self.clock.is_over() {
+        if promised && self.clock.is_over() {
             self.nudge(cell);
         } else if cell.phase.get() == Phase::Idle {
             self.poll_actor(cell);
+            self.clock.ran(self, cell.name);
         }
     }
 

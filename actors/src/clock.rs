@@ -9,7 +9,7 @@ use annulus_transport::driver::Mono;
 
 use crate::core::Core;
 
-/// How long actors and tasks run before I/O and timers have their turn.
+/// How long other workers, other nodes, and what is ready here have a worker, each in turn.
 const TURN: Duration = Duration::from_millis(4);
 
 /// How long may pass, about, until the clock is read again.
@@ -51,7 +51,7 @@ impl TurnClock {
         }
     }
 
-    /// A turn starts.
+    /// A part of a turn starts.
     pub(crate) fn begin(&self, now: Mono) {
         self.began.set(now);
         self.looks.set(0);
@@ -59,7 +59,7 @@ impl TurnClock {
         self.look(now);
     }
 
-    /// Whether the time of the turn is up.
+    /// Whether the time of this part of the turn is up.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()

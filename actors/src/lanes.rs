@@ -9,7 +9,7 @@ use std::{
 use annulus_codec::{
     chunk::{ChunkPool, SealedChunk},
     frame::Frames,
-    outbox::{Crossing, Destination, Outbox, OutboxLimits},
+    outbox::{Crossing, Destination, Outbox, OutboxLimits, Parcel},
 };
 use annulus_transport::lane::{self, Receiver, Sender};
 
@@ -67,6 +67,8 @@ struct Outbound {
 /// The way from one other worker.
 struct Inbound {
     crossings: RefCell<Receiver<Crossing>>,
+    /// What is left of a walk.
+    unwalked: RefCell<Option<Frames>>,
     returns: RefCell<Sender<SealedChunk>>,
 }
 
@@ -74,6 +76,8 @@ struct Inbound {
 pub(crate) struct Lanes {
     outbound: Vec<Option<Outbound>>,
     inbound: Vec<Option<Inbound>>,
+    /// Which lane is emptied first: another one each time, since there may be no time for all.
+    first: Cell<usize>,
     /// Parcels taken in since the start.
     crossings: Cell<u64>,
 }
@@ -97,9 +101,18 @@ impl Lanes {
         });
         let inbound = ends.inbound.into_iter().map(|ends| {
             let InboundEnds { crossings, returns } = ends?;
-            Some(Inbound { crossings: RefCell::new(crossings), returns: RefCell::new(returns) })
+            Some(Inbound {
+                crossings: RefCell::new(crossings),
+                unwalked: RefCell::default(),
+                returns: RefCell::new(returns),
+            })
         });
-        Lanes { outbound: outbound.collect(), inbound: inbound.collect(), crossings: Cell::new(0) }
+        Lanes {
+            outbound: outbound.collect(),
+            inbound: inbound.collect(),
+            first: Cell::new(0),
+            crossings: Cell::new(0),
+        }
     }
 
     /// What waits for another worker.
@@ -107,9 +120,16 @@ impl Lanes {
         Some(&self.outbound.get(worker)?.as_ref()?.outbox)
     }
 
+    fn next_first(&self) -> usize {
+        let first = (self.first.get() + 1) % self.inbound.len().max(1);
+        self.first.replace(first)
+    }
+
     /// Whether no other worker has sent anything that has not been taken in.
     pub(crate) fn is_empty(&self) -> bool {
-        self.inbound.iter().flatten().all(|inbound| inbound.crossings.borrow().is_empty())
+        self.inbound.iter().flatten().all(|inbound| {
+            inbound.unwalked.borrow().is_none() && inbound.crossings.borrow().is_empty()
+        })
     }
 
     /// Whether everything for other workers has left.
@@ -132,17 +152,32 @@ impl Core {
     /// Takes in what other workers have sent. Returns whether there was anything.
     pub(crate) fn drain_lanes(self: &Rc<Self>) -> bool {
         let mut any = false;
-        for inbound in self.lanes.inbound.iter().flatten() {
+        let (before, from) = self.lanes.inbound.split_at(self.lanes.next_first());
+        for inbound in from.iter().chain(before).flatten() {
             for _ in 0..PARCELS_PER_LANE {
-                let Some(crossing) = inbound.crossings.borrow_mut().try_recv() else { break };
+                if self.clock.is_over() {
+                    return true;
+                }
+                let Some(parcel) = self.next_parcel(inbound) else { break };
                 any = true;
-                self.lanes.crossings.set(self.lanes.crossings.get() + 1);
-                if let Some(walked) = self.walk(crossing.open(&self.pool), false) {
+                let Some(walked) = self.walk(parcel, false) else { continue };
+                if walked.peek().is_some() {
+                    inbound.unwalked.replace(Some(walked));
+                } else {
                     self.send_home(inbound, walked);
                 }
             }
         }
         any
+    }
+
+    fn next_parcel(&self, inbound: &Inbound) -> Option<Parcel> {
+        if let Some(rest) = inbound.unwalked.take() {
+            return Some(Parcel::Frames(rest));
+        }
+        let crossing = inbound.crossings.borrow_mut().try_recv()?;
+        self.lanes.crossings.set(self.lanes.crossings.get() + 1);
+        Some(crossing.open(&self.pool))
     }
 
     /// Gives a chunk that has been walked back to its worker, if nobody has kept a message of it.

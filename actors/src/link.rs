@@ -397,13 +397,13 @@ impl Core {
     pub(crate) fn walk_inbound(self: &Rc<Self>) -> bool {
         let mut budget = FRAMES_PER_TURN;
         let mut any = false;
-        while budget > 0 {
+        while budget > 0 && !self.clock.is_over() {
             let Some(Inbound { mut frames, link }) = self.inbound.borrow_mut().pop_front() else {
                 break;
             };
             any = true;
             let bytes = frames.remaining();
-            while !link.closed.get() && budget > 0 {
+            while !link.closed.get() && budget > 0 && !self.clock.is_over() {
                 budget -= 1;
                 match frames.next_frame() {
                     Ok(Some(frame)) if frame.header().kind == Kind::System => {}

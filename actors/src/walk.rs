@@ -92,10 +92,12 @@ impl Core {
     }
 
     /// Hands a parcel of this process to its receivers. Those who wait for messages handle theirs at once,
-    /// as long as the time of the turn lasts; the others find theirs in their mailboxes.
+    /// as long as the time of the turn lasts.
     ///
     /// `promised` says that the places of its messages in the mailboxes are kept: it is the worker's
-    /// own inbox. Returns the frames that have been walked.
+    /// own inbox. Then what there is no time for goes into the mailboxes. What comes from other workers
+    /// stays where it is, and holds them back. Returns the frames that have been walked, or with what is left
+    /// of them.
     pub(crate) fn walk(self: &Rc<Self>, parcel: Parcel, promised: bool) -> Option<Frames> {
         match parcel {
             Parcel::Frames(frames) => {
@@ -112,7 +114,9 @@ impl Core {
     }
 
     fn walk_frames(self: &Rc<Self>, promised: bool) {
-        while let Some(header) = self.walk.peek() {
+        while (promised || !self.clock.is_over())
+            && let Some(header) = self.walk.peek()
+        {
             let idle = if is_plain(&header) && !self.clock.is_over() {
                 self.actors.find_idle(header.slot.index(), header.generation)
             } else {
@@ -121,7 +125,7 @@ impl Core {
             if let Some(cell) = idle {
                 // It takes this frame, and those behind it that are for it too.
                 self.poll_actor(&cell);
-                if self.clock.ran(self, cell.name) {
+                if self.clock.ran(self, cell.name) && promised {
                     // The rest of its burst waits in its mailbox, so that others have their turn.
                     self.nudge(&cell);
                 }

@@ -111,7 +111,9 @@ impl Worker {
         core.clock.begin(core.now());
         let mut busy = self.take_commands();
         busy |= core.drain_lanes();
+        core.clock.begin(core.now());
         busy |= core.walk_inbound();
+        core.clock.begin(core.now());
         busy |= core.run_steps();
         core.expire_timers();
         core.announce_room();
