@@ -1,7 +1,7 @@
 //! Planted faults: the proof that the simulation can fail.
 //!
 //! This program is built a second time, with faults compiled in. That [copy] runs itself once for each
-//! fault, with that one at work, and [searches](search) for a seed that finds it.
+//! fault, with that one at work, and searches for a seed that finds it.
 
 #[cfg(not(planted))]
 mod copy;
