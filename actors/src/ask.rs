@@ -290,7 +290,7 @@ impl Core {
     ) -> Result<Extensions, AskError> {
         let mut extensions = Extensions { remaining: timeout, ..Extensions::default() };
         let section = cell.section.borrow();
-        if to == cell.address || section.chain.contains(&to) {
+        if to == cell.address || section.chain.contains(&self.unbind(to)) {
             return Err(AskError::Cycle);
         }
         if section.chain.len() >= MAX_CHAIN {

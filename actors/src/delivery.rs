@@ -32,11 +32,11 @@ impl Origin {
     }
 }
 
-/// One life of another node.
+/// One life of another node, for the time of one [session](crate::session).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
-    /// The folded incarnation, as in addresses.
+    /// As in the addresses that are bound to the session.
     pub(crate) incarnation: u32,
 }
 

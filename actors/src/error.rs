@@ -16,7 +16,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TellError {
-    /// The actor has stopped, or the reference is older than its node's last start. Look it up again.
+    /// The actor has stopped, or the reference is older than its node's last start, or than the last
+    /// loss of the link to its node. Look it up again.
     Dead,
     /// The mailbox, or the queue to the actor's worker or node, is full. Try again later, or use
     /// `send`, which waits for room.
@@ -93,8 +94,9 @@ impl<M> std::error::Error for Undelivered<M> {}
 pub enum AskError {
     /// No reply came in time. The actor may have handled the message, or may still do so.
     Timeout,
-    /// The actor has stopped, or had stopped before. If it stopped within its handler, the message
-    /// may have had effects.
+    /// The actor has stopped, or had stopped before, or the reference is
+    /// [out of date](TellError::Dead). If it stopped within its handler, the message may have had
+    /// effects.
     Dead,
     /// The link to the actor's node was lost. The message may have been handled.
     NodeDown,

@@ -38,6 +38,7 @@ pub mod planted;
 mod protocol;
 mod reference;
 mod respond;
+mod session;
 mod stats;
 mod steward;
 mod tasks;

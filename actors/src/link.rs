@@ -57,6 +57,8 @@ const MOST_WAITING: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSetup {
     pub(crate) peer: Peer,
+    /// The incarnation of the peer as it stands in addresses on the wire.
+    pub(crate) life: u32,
     pub(crate) name: String,
     /// Which of the connections that there have been between the two nodes.
     pub(crate) session: u64,
@@ -114,6 +116,7 @@ impl fmt::Display for LinkEnd {
 /// See the [module](self).
 pub(crate) struct Link {
     pub(crate) peer: Peer,
+    pub(crate) life: u32,
     pub(crate) name: String,
     session: u64,
     index: u32,
@@ -278,11 +281,12 @@ impl Links {
 impl Core {
     /// Makes a connection that has passed its handshake a link of this worker.
     pub(crate) fn attach_link(self: &Rc<Self>, stream: Detached, setup: LinkSetup) {
-        let LinkSetup { peer, name, session, index, max_payload, rest, .. } = setup;
+        let LinkSetup { peer, life, name, session, index, max_payload, rest, .. } = setup;
         let mut limits = self.limits().outbox();
         limits.max_payload = limits.max_payload.min(max_payload);
         let link = Rc::new(Link {
             peer,
+            life,
             name,
             session,
             index,
@@ -311,6 +315,7 @@ impl Core {
             tracing::debug!(target: "annulus", node = old.name, "an old link is replaced");
             self.push_close(old);
         }
+        self.link_begins(peer);
         let stream = Stream::attach(&self.io, stream);
         if planted(Bug::LeakSocket) {
             std::mem::forget(stream.clone());
@@ -366,6 +371,7 @@ impl Core {
         if end != LinkEnd::Dropped {
             cluster::report_link_lost(self, &link.name, link.session, link.index, end);
         }
+        self.link_ends(link.peer, link.session);
     }
 
     /// Ends all links of a session on this worker.
@@ -376,6 +382,7 @@ impl Core {
             }
         }
         self.links.seen.borrow_mut().remove(&session);
+        self.session_ends(peer, session);
     }
 
     /// Says farewell on all links: what waits is sent, then the sending direction ends, and the peers

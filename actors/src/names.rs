@@ -38,7 +38,7 @@ const NODE_LOST_PAUSE: Duration = Duration::from_millis(20);
 type NamesProtocol = (Lookup, Register);
 
 fn of(node: NodeId, incarnation: u32) -> ActorRef<NamesProtocol> {
-    ActorRef::from_address(Address::new(node, incarnation, Slot::new(0, INDEX), GENERATION))
+    ActorRef::new(Address::new(node, incarnation, Slot::new(0, INDEX), GENERATION))
 }
 
 fn here(core: &Core) -> ActorRef<NamesProtocol> {
@@ -331,7 +331,7 @@ impl Handler<Register> for Names {
         self.names.insert(name.clone(), entry);
         context.task(|names| async move {
             loop {
-                match ActorRef::<()>::from_address(address).join().await {
+                match ActorRef::<()>::new(address).join().await {
                     Ok(_) | Err(AskError::Dead) => break,
                     // Its worker is behind, or short of memory: the actor may well live.
                     Err(_) => sleep(BUSY_PAUSE).await,

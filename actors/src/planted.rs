@@ -39,6 +39,8 @@ pub enum Bug {
     DatagramTwice,
     /// A connection that fails late leaves its session behind.
     OrphanSession,
+    /// References outlive the session that they were got in.
+    OldReferences,
 }
 
 /// All of them, for whoever plants them.
@@ -60,6 +62,7 @@ pub const BUGS: &[Bug] = &[
     Bug::ForgetEndpoints,
     Bug::DatagramTwice,
     Bug::OrphanSession,
+    Bug::OldReferences,
 ];
 
 /// Whether a fault is at work.

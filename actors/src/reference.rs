@@ -34,7 +34,7 @@ use crate::{
 /// A reference to an actor that takes the messages of the protocol `P`, wherever it lives.
 ///
 /// It is a 16-byte `Copy` value that can be a field of a message. It keeps nothing alive: when the
-/// actor has stopped, or its node was started anew, what is sent through it fails.
+/// actor has stopped, or its node was started anew or lost for a while, what is sent through it fails.
 ///
 /// References work on the threads of a node's workers: in handlers, in tasks, and in
 /// [`Node::run`](crate::Node::run).
@@ -48,7 +48,7 @@ impl<P> ActorRef<P> {
         ActorRef { address, protocol: PhantomData }
     }
 
-    /// Where the actor lives.
+    /// Where the actor lives, as this node knows it. To tell another node, send the reference itself.
     pub fn address(self) -> Address {
         self.address
     }
@@ -56,7 +56,7 @@ impl<P> ActorRef<P> {
     /// Takes an address for that of an actor with this protocol. Nothing bad happens if it is not: it
     /// refuses what it does not know.
     pub fn from_address(address: Address) -> Self {
-        Self::new(address)
+        Self::new(Core::try_with(|core| core.bind(address)).unwrap_or(address))
     }
 
     /// Sends a message and does not wait. What is sent from one actor to another arrives in order, at
@@ -242,7 +242,8 @@ impl<P> Archive for ActorRef<P> {
     type Resolver = AddressResolver;
 
     fn resolve(&self, resolver: Self::Resolver, out: Place<Self::Archived>) {
-        self.address.resolve(resolver, out);
+        let unbound = Core::try_with(|core| core.unbind(self.address));
+        unbound.unwrap_or(self.address).resolve(resolver, out);
     }
 }
 
@@ -257,12 +258,12 @@ where
 
 impl<P, D: Fallible + ?Sized> Deserialize<ActorRef<P>, D> for ArchivedAddress {
     fn deserialize(&self, _: &mut D) -> Result<ActorRef<P>, D::Error> {
-        Ok(ActorRef::new(self.to_address()))
+        Ok(ActorRef::from(self))
     }
 }
 
 impl<P> From<&ArchivedAddress> for ActorRef<P> {
     fn from(archived: &ArchivedAddress) -> Self {
-        ActorRef::new(archived.to_address())
+        ActorRef::from_address(archived.to_address())
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     link::LinkSetup,
     message::{Later, Msg, Reply},
     reference::ActorRef,
+    session::Emptied,
     timers::timeout,
 };
 
@@ -24,18 +25,18 @@ use crate::{
 const INDEX: usize = 0;
 const GENERATION: u32 = 1;
 
-pub(crate) type Protocol = (Order, Join, Lives, Attach, DropPeer);
+pub(crate) type Protocol = (Order, Join, Lives, Attach, DropPeer, Emptied);
 
 /// The steward of the worker that an address is on.
 pub(crate) fn of(address: Address) -> ActorRef<Protocol> {
     let slot = Slot::new(address.slot().worker(), INDEX);
     let steward = Address::new(address.node(), address.incarnation(), slot, GENERATION);
-    ActorRef::from_address(steward)
+    ActorRef::new(steward)
 }
 
 /// The steward of a worker of this node.
 pub(crate) fn of_worker(core: &Core, worker: usize) -> ActorRef<Protocol> {
-    ActorRef::from_address(core.address(Slot::new(worker, INDEX), GENERATION))
+    ActorRef::new(core.address(Slot::new(worker, INDEX), GENERATION))
 }
 
 /// End an actor.
@@ -136,5 +137,11 @@ impl Handler<DropPeer> for Steward {
     async fn handle(&mut self, order: Msg<DropPeer>, context: &mut Context<Self>) {
         let DropPeer { peer, session } = order.into_inner();
         context.core().drop_peer(peer, session);
+    }
+}
+
+impl Handler<Emptied> for Steward {
+    async fn handle(&mut self, emptied: Msg<Emptied>, context: &mut Context<Self>) {
+        context.core().session_emptied(emptied.peer, emptied.session);
     }
 }

@@ -1,7 +1,7 @@
 //! Simulated clusters of real actors.
 #![allow(missing_docs, reason = "tests are named after what they show")]
 
-use annulus::prelude::*;
+use annulus::{TellError, prelude::*};
 use annulus_sim::{Faults, Leftovers, Random, Sim, sim_test};
 
 #[message(reply = Number)]
@@ -81,6 +81,86 @@ fn a_partition_heals(sim: &mut Sim) {
     sim.partition(&["n0"], &["n1", "n2"]).run_for(Duration::from_secs(20));
     sim.heal().run_for(Duration::from_secs(10));
     assert_eq!(asks(sim, "n2", 5), 5);
+}
+
+#[sim_test(seeds = 30)]
+fn p05_references_from_before_a_partition_are_dead_after_it(sim: &mut Sim) {
+    cluster(sim, 2, 2);
+    let find = async || ECHO.find_on("n1", Duration::from_secs(30)).await.unwrap();
+    let old = sim.run_on("n0", find).unwrap();
+    for _ in 0..2 {
+        sim.partition(&["n0"], &["n1"]).run_for(Duration::from_secs(20));
+        sim.heal().run_for(Duration::from_secs(10));
+        let seen = sim.run_on("n0", async move || {
+            let told = old.tell(Number { number: 1 }).map_err(|undelivered| undelivered.reason);
+            let asked = old.ask(Number { number: 2 }).await.map(|_| ());
+            let found = ECHO.find_on("n1", Duration::from_secs(30)).await.unwrap();
+            (told, asked, found == old, found.ask(Number { number: 3 }).await.is_ok())
+        });
+        assert_eq!(seen, Ok((Err(TellError::Dead), Err(AskError::Dead), false, true)));
+    }
+}
+
+/// Says which actor it is, and asks whoever is brought to it.
+struct Host;
+
+#[message(reply = Guest)]
+struct Visit {}
+
+#[message(reply = Number)]
+struct Guest {
+    actor: ActorRef<(Number,)>,
+}
+
+impl Actor for Host {
+    type Protocol = (Visit, Guest);
+}
+
+impl Handler<Visit> for Host {
+    async fn handle(&mut self, _: Msg<Visit>, _: &mut Context<Self>) -> Guest {
+        Guest { actor: annulus::spawn(Echo).unwrap() }
+    }
+}
+
+impl Handler<Guest> for Host {
+    async fn handle(&mut self, guest: Msg<Guest>, _: &mut Context<Self>) -> Number {
+        let asked = guest.decode().actor.ask(Number { number: 7 }).await;
+        Number { number: asked.map_or(0, |answer| answer.number.to_native()) }
+    }
+}
+
+const HOST: Name<(Visit, Guest)> = Name::new("host");
+
+/// References that come in messages are good, also from a node that was lost before, and so are those that
+/// are passed on to a third node or go home.
+#[sim_test(seeds = 30)]
+fn p05_references_in_messages_are_of_the_session_that_stands(sim: &mut Sim) {
+    for node in ["n0", "n1", "n2"] {
+        sim.node(
+            node,
+            2,
+            |node| node,
+            async |_| {
+                HOST.register(annulus::spawn(Host).unwrap()).await.unwrap();
+            },
+        );
+    }
+    let pass_around = async || {
+        let away = HOST.find_on("n1", Duration::from_secs(30)).await?;
+        let third = HOST.find_on("n2", Duration::from_secs(30)).await?;
+        let guest = away.ask(Visit {}).await?.decode().actor;
+        let own = annulus::spawn(Echo).unwrap();
+        let mut right = guest.ask(Number { number: 7 }).await?.number == 7;
+        for (host, actor) in [(away, guest), (third, guest), (away, own), (third, own)] {
+            right &= host.ask(Guest { actor }).await?.number == 7;
+        }
+        Ok::<_, Error>(right)
+    };
+    for _ in 0..3 {
+        assert!(sim.run_on("n0", pass_around).unwrap().unwrap());
+        sim.partition(&["n0"], &["n1"]).run_for(Duration::from_secs(20));
+        sim.heal().run_for(Duration::from_secs(10));
+    }
 }
 
 #[test]

@@ -62,6 +62,9 @@ impl Handshakes {
     }
 }
 
+/// How long a connection waits before it is looked again whether the last session with its node is over.
+const OVER_PAUSE: Duration = Duration::from_millis(1);
+
 /// Accepts connections as long as the node runs.
 pub(super) async fn accept(core: Rc<Core>, cluster: Access<Cluster>, mut listener: Listener) {
     loop {
@@ -143,15 +146,22 @@ async fn welcome(
     };
     fill_in_addresses(&mut hello, &stream);
     let (link, asked) = (hello.link, hello.clone());
-    let opened = opened.clone();
-    let verdict = cluster.with(move |cluster, context| {
-        let verdict = cluster.consider(context, &asked);
-        if let (Ok((session, _)), 0) = (&verdict, asked.link) {
-            opened.set(Some(*session));
+    let verdict = loop {
+        let (opened, asked) = (opened.clone(), asked.clone());
+        let verdict = cluster.with(move |cluster, context| {
+            let verdict = cluster.consider(context, &asked);
+            if let (Ok(Some((session, _))), 0) = (&verdict, asked.link) {
+                opened.set(Some(*session));
+            }
+            verdict
+        });
+        match verdict.await.map_err(|_| GreetError::Ending)? {
+            Ok(None) => sleep(OVER_PAUSE).await,
+            Ok(Some(admitted)) => break Ok(admitted),
+            Err(refusal) => break Err(refusal),
         }
-        verdict
-    });
-    match verdict.await.map_err(|_| GreetError::Ending)? {
+    };
+    match verdict {
         Ok((session, own)) => {
             let sent = stream.send_bytes(handshake.admit(&own)).await;
             let rest = handshake.into_rest();

@@ -52,11 +52,11 @@ const GENERATION: u32 = 2;
 /// How many endpoints of a node others look at.
 const ENDPOINTS_MAX: usize = 8;
 
-pub(crate) type Protocol = (Members, LinkLost, WaitForPeer, Quiet);
+pub(crate) type Protocol = (Members, LinkLost, SessionOver, WaitForPeer, Quiet);
 
 /// The cluster actor of a node.
 fn of(node: NodeId, incarnation: u32) -> ActorRef<Protocol> {
-    ActorRef::from_address(Address::new(node, incarnation, Slot::new(0, INDEX), GENERATION))
+    ActorRef::new(Address::new(node, incarnation, Slot::new(0, INDEX), GENERATION))
 }
 
 /// The cluster actor of this node.
@@ -84,6 +84,12 @@ pub(crate) struct LinkLost {
     session: u64,
     index: u32,
     end: LinkEnd,
+}
+
+/// A worker has handled all of a session that has ended.
+#[message(local, crate = crate)]
+pub(crate) struct SessionOver {
+    pub(crate) session: u64,
 }
 
 /// Wait until a node is connected.
@@ -177,12 +183,13 @@ impl Cluster {
         }
     }
 
-    /// Whether a connection that was accepted is wanted: its session, and what to answer.
+    /// Whether a connection that was accepted is wanted: its session, and what to answer. `None` if that
+    /// cannot be said before another session is over.
     fn consider(
         &mut self,
         context: &mut Context<Self>,
         hello: &Hello,
-    ) -> Result<(u64, Hello), Refusal> {
+    ) -> Result<Option<(u64, Hello)>, Refusal> {
         if self.quiet {
             return Err(Refusal::Unavailable);
         }
@@ -190,17 +197,29 @@ impl Cluster {
         let id = self.sessions.check(hello)?;
         if hello.link > 0 {
             let session = self.sessions.expecting(id, hello)?;
-            return Ok((session.number, self.hello(&core, hello.link, session.token)));
+            return Ok(Some((session.number, self.hello(&core, hello.link, session.token))));
         }
         // If both nodes dial each other, the connection of the one with the lower number stays.
         if core.shared.id < id && self.targets.is_shaking_with(id, &hello.endpoints) {
             return Err(self.sessions.duplicate());
         }
+        if !self.makes_way(context, id, hello) {
+            return Ok(None);
+        }
         let mut token = [0; 8];
         context.random(&mut token);
         let token = u64::from_le_bytes(token);
-        let (number, _) = self.open_session(context, Dialer::Them, id, hello, token)?;
-        Ok((number, self.hello(&core, 0, token)))
+        let (number, _) = self.sessions.open(Dialer::Them, id, hello, token)?;
+        Ok(Some((number, self.hello(&core, 0, token))))
+    }
+
+    /// Whether no other session is in the way of one with this node. One with an earlier life of it is
+    /// ended.
+    fn makes_way(&mut self, context: &mut Context<Self>, id: NodeId, hello: &Hello) -> bool {
+        if let Some(outlived) = self.sessions.outlived(id, hello) {
+            self.end_session(context, outlived, "the node was started anew");
+        }
+        !self.sessions.is_ending(id)
     }
 
     /// Starts the session of a connection that was dialled.
@@ -216,23 +235,11 @@ impl Cluster {
         }
         let id = self.sessions.check(hello)?;
         self.targets.answered(target, id);
-        self.open_session(context, Dialer::Us, id, hello, token)
-    }
-
-    /// Returns the session's number, and how many links it has.
-    fn open_session(
-        &mut self,
-        context: &mut Context<Self>,
-        dialer: Dialer,
-        id: NodeId,
-        hello: &Hello,
-        token: u64,
-    ) -> Result<(u64, u32), Refusal> {
-        let opened = self.sessions.open(dialer, id, hello, token)?;
-        if let Some(replaced) = opened.replaced {
-            drop_session(context.core(), &replaced, "the node was started anew");
+        if !self.makes_way(context, id, hello) {
+            // It is dialled again, after a pause.
+            return Err(Refusal::Unavailable);
         }
-        Ok((opened.number, opened.links))
+        self.sessions.open(Dialer::Us, id, hello, token)
     }
 
     /// Keeps a connection that has passed its handshake; when all of its session have come, gives them
@@ -297,10 +304,11 @@ impl Cluster {
         tell_members(peer, known);
     }
 
-    /// Ends a session on all workers.
+    /// Ends a session on all workers. The node is dialled again when it is over.
     fn end_session(&mut self, context: &mut Context<Self>, number: u64, why: &str) {
-        if let Some(session) = self.sessions.end(number) {
-            drop_session(context.core(), &session, why);
+        let Some(session) = self.sessions.end(number) else { return };
+        drop_session(context.core(), &session, why);
+        if !session.is_up() {
             self.dial_targets(context);
         }
     }
@@ -310,7 +318,8 @@ impl Cluster {
         if self.quiet {
             return;
         }
-        for target in self.targets.begin(|node| self.sessions.with(node).is_some()) {
+        let busy = |node| self.sessions.with(node).is_some() || self.sessions.is_ending(node);
+        for target in self.targets.begin(busy) {
             let core = context.core().clone();
             context.task(|cluster| dial::dial_until_connected(core, cluster, target));
         }
@@ -364,6 +373,7 @@ fn attach(
     let hello = &session.hello;
     let setup = LinkSetup {
         peer: session.peer,
+        life: session.life,
         name: hello.node.clone(),
         session: session.number,
         index: link,
@@ -383,13 +393,16 @@ fn attach(
     core.tell_system(steward::of_worker(core, worker), attach)
 }
 
-/// Tells all workers that a session has ended.
+/// Tells all workers that a session has ended. One that has never been up has no links.
 fn drop_session(core: &Rc<Core>, session: &Session<Connection>, why: &str) {
     let node = &session.hello.node;
     if why == FAREWELL {
         tracing::info!(target: "annulus", node, why, "disconnected");
     } else {
         tracing::warn!(target: "annulus", node, why, "disconnected");
+    }
+    if !session.is_up() {
+        return;
     }
     for worker in 0..core.shared.entries.len() {
         let order = DropPeer { peer: session.peer, session: session.number };
@@ -459,6 +472,14 @@ impl Handler<LinkLost> for Cluster {
             Parted::All => self.end_session(context, session, FAREWELL),
             Parted::First => end_parting_session_later(context, session),
             Parted::Some => {}
+        }
+    }
+}
+
+impl Handler<SessionOver> for Cluster {
+    async fn handle(&mut self, over: Msg<SessionOver>, context: &mut Context<Self>) {
+        if self.sessions.emptied(over.session) {
+            self.dial_targets(context);
         }
     }
 }

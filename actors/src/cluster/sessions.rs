@@ -3,16 +3,25 @@
 //! The connections between two lives of two nodes form a *session*: one link for each worker, as many
 //! as the node with more workers has. The connections are kept until all of them have come; then all
 //! become links at the same time, so that a message never arrives where its answer has no way back.
+//!
+//! A session that has been up is over when all workers have handled what came in it. Until then there
+//! is none with that node that could overtake it.
 
 use std::collections::BTreeMap;
 
 use annulus_codec::{
     address::{MAX_WORKERS, NodeId},
     handshake::{Hello, Refusal},
-    hash::fold32,
+    hash::{fold32, join64},
 };
 
-use crate::delivery::Peer;
+use crate::{
+    delivery::Peer,
+    planted::{Bug, planted},
+};
+
+/// How many nodes are remembered with which there have been sessions.
+const MET_MAX: usize = 1 << 16;
 
 /// Who dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +38,8 @@ pub(super) struct Session<C> {
     /// What the node said on the first connection.
     pub(super) hello: Hello,
     pub(super) peer: Peer,
+    /// The incarnation of the node as it stands in addresses on the wire.
+    pub(super) life: u32,
     /// How many links there are to be.
     pub(super) links: u32,
     /// What datagrams from the node have to carry.
@@ -75,13 +86,20 @@ pub(super) enum Parted {
     All,
 }
 
-/// A session that has been opened.
+/// A session that has ended and is not over.
 #[derive(Debug)]
-pub(super) struct Opened<C> {
-    pub(super) number: u64,
-    pub(super) links: u32,
-    /// The session with an earlier life of the node, which has ended by this.
-    pub(super) replaced: Option<Session<C>>,
+struct Ending {
+    node: NodeId,
+    /// Workers that still have something of it to handle.
+    workers: u32,
+}
+
+/// The last life of a node that there have been sessions with.
+#[derive(Debug)]
+struct Met {
+    incarnation: u64,
+    /// How many have been up.
+    sessions: u64,
 }
 
 /// See the [module](self).
@@ -89,12 +107,22 @@ pub(super) struct Sessions<C> {
     own: Own,
     max: usize,
     sessions: BTreeMap<NodeId, Session<C>>,
+    /// By number.
+    ending: BTreeMap<u64, Ending>,
+    met: BTreeMap<NodeId, Met>,
     last: u64,
 }
 
 impl<C> Sessions<C> {
     pub(super) fn new(own: Own, max: usize) -> Self {
-        Sessions { own, max, sessions: BTreeMap::new(), last: 0 }
+        Sessions {
+            own,
+            max,
+            sessions: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            met: BTreeMap::new(),
+            last: 0,
+        }
     }
 
     pub(super) fn with(&self, id: NodeId) -> Option<&Session<C>> {
@@ -150,15 +178,28 @@ impl<C> Sessions<C> {
         session.ok_or(self.duplicate())
     }
 
-    /// Starts a session. One with an earlier life of the node ends.
+    /// The session with an earlier life of a node, if it has to end before there can be another one.
+    pub(super) fn outlived(&self, id: NodeId, hello: &Hello) -> Option<u64> {
+        let old = self.sessions.get(&id).filter(|old| old.up)?;
+        (old.hello.incarnation < hello.incarnation).then_some(old.number)
+    }
+
+    /// Whether a session with a node has ended and is not over.
+    pub(super) fn is_ending(&self, id: NodeId) -> bool {
+        self.ending.values().any(|ending| ending.node == id)
+    }
+
+    /// Starts a session. One with an earlier life of the node that has not been up yet makes room for it.
+    /// Returns its number, and how many links it has.
     pub(super) fn open(
         &mut self,
         dialer: Dialer,
         id: NodeId,
         hello: &Hello,
         token: u64,
-    ) -> Result<Opened<C>, Refusal> {
-        if self.sessions.get(&id).is_some_and(|old| old.hello.incarnation >= hello.incarnation) {
+    ) -> Result<(u64, u32), Refusal> {
+        let replaces = |old: &Session<C>| !old.up && old.hello.incarnation < hello.incarnation;
+        if self.sessions.get(&id).is_some_and(|old| !replaces(old)) || self.is_ending(id) {
             return Err(self.duplicate());
         }
         self.last += 1;
@@ -167,15 +208,41 @@ impl<C> Sessions<C> {
             number,
             dialer,
             hello: hello.clone(),
-            peer: Peer { node: id, incarnation: fold32(hello.incarnation) },
+            peer: Peer { node: id, incarnation: self.tag(id, hello.incarnation) },
+            life: fold32(hello.incarnation),
             links,
             token,
             kept: BTreeMap::new(),
             up: false,
             parted: 0,
         };
-        let replaced = self.sessions.insert(id, session);
-        Ok(Opened { number, links, replaced })
+        self.sessions.insert(id, session);
+        Ok((number, links))
+    }
+
+    /// What stands for the incarnation of a node in references that are bound to the next session with
+    /// it: the same as on the wire for the first one.
+    fn tag(&self, id: NodeId, incarnation: u64) -> u32 {
+        match self.met.get(&id) {
+            Some(met) if met.incarnation == incarnation && !planted(Bug::OldReferences) => {
+                fold32(join64(incarnation, met.sessions))
+            }
+            _ => fold32(incarnation),
+        }
+    }
+
+    /// A session with a node is up.
+    fn meet(&mut self, id: NodeId, incarnation: u64) {
+        if self.met.len() >= MET_MAX && !self.met.contains_key(&id) {
+            let sessions = &self.sessions;
+            let absent = self.met.keys().find(|met| !sessions.contains_key(met)).copied();
+            absent.and_then(|absent| self.met.remove(&absent));
+        }
+        let met = self.met.entry(id).or_insert(Met { incarnation, sessions: 0 });
+        if met.incarnation != incarnation {
+            *met = Met { incarnation, sessions: 0 };
+        }
+        met.sessions += 1;
     }
 
     /// Keeps a connection that has passed its handshake until all of its session have come.
@@ -189,7 +256,10 @@ impl<C> Sessions<C> {
             return Kept::Waiting;
         }
         session.up = true;
-        Kept::Complete(std::mem::take(&mut session.kept))
+        let (kept, id) = (std::mem::take(&mut session.kept), session.peer.node);
+        let incarnation = session.hello.incarnation;
+        self.meet(id, incarnation);
+        Kept::Complete(kept)
     }
 
     /// The other side has closed a link in order: it says farewell, and closes the others too. What
@@ -211,10 +281,25 @@ impl<C> Sessions<C> {
         Some(if session.up { session.links as usize } else { session.kept.len() })
     }
 
-    /// Ends a session.
+    /// Ends a session. If it has been up, it is over when all workers have [said so](Self::emptied).
     pub(super) fn end(&mut self, number: u64) -> Option<Session<C>> {
-        let id = self.by_number(number)?.peer.node;
-        self.sessions.remove(&id)
+        let node = self.by_number(number)?.peer.node;
+        let session = self.sessions.remove(&node)?;
+        if session.up {
+            self.ending.insert(number, Ending { node, workers: self.own.workers });
+        }
+        Some(session)
+    }
+
+    /// A worker has handled all of a session that has ended. Returns whether it is over by that.
+    pub(super) fn emptied(&mut self, number: u64) -> bool {
+        let Some(ending) = self.ending.get_mut(&number) else { return false };
+        ending.workers -= 1;
+        let over = ending.workers == 0;
+        if over {
+            self.ending.remove(&number);
+        }
+        over
     }
 }
 
@@ -245,7 +330,7 @@ mod tests {
         Sessions::new(own(), 2)
     }
 
-    fn open(sessions: &mut Sessions<char>, hello: &Hello) -> Result<Opened<char>, Refusal> {
+    fn open(sessions: &mut Sessions<char>, hello: &Hello) -> Result<(u64, u32), Refusal> {
         let id = sessions.check(hello)?;
         sessions.open(Dialer::Them, id, hello, 7)
     }
@@ -253,8 +338,8 @@ mod tests {
     #[test]
     fn a_session_is_up_when_all_its_connections_have_come_in_any_order() {
         let mut sessions = sessions();
-        let Opened { number, links, replaced } = open(&mut sessions, &hello("bob", 1, 3)).unwrap();
-        assert_eq!((links, replaced.is_none()), (3, true));
+        let (number, links) = open(&mut sessions, &hello("bob", 1, 3)).unwrap();
+        assert_eq!(links, 3);
         assert_eq!(sessions.keep(number, 0, 'a'), Kept::Waiting);
         assert_eq!(sessions.keep(number, 2, 'c'), Kept::Waiting);
         assert!(!sessions.by_number(number).unwrap().is_up());
@@ -267,7 +352,7 @@ mod tests {
     #[test]
     fn a_session_parts_when_its_last_link_does() {
         let mut sessions = sessions();
-        let number = open(&mut sessions, &hello("bob", 1, 3)).unwrap().number;
+        let number = open(&mut sessions, &hello("bob", 1, 3)).unwrap().0;
         let parted = [0; 3].map(|_| sessions.part(number));
         assert_eq!(parted, [Parted::First, Parted::Some, Parted::All]);
         sessions.end(number);
@@ -277,14 +362,55 @@ mod tests {
     #[test]
     fn a_later_life_replaces_an_earlier_one_and_never_the_other_way_round() {
         let mut sessions = sessions();
-        let first = open(&mut sessions, &hello("bob", 5, 1)).unwrap();
+        let (first, _) = open(&mut sessions, &hello("bob", 5, 1)).unwrap();
         assert!(matches!(open(&mut sessions, &hello("bob", 4, 1)), Err(Refusal::Superseded)));
         assert!(matches!(open(&mut sessions, &hello("bob", 5, 1)), Err(Refusal::Duplicate { .. })));
-        let second = open(&mut sessions, &hello("bob", 6, 1)).unwrap();
-        assert_eq!(second.replaced.map(|old| old.number), Some(first.number));
-        assert_eq!(sessions.keep(first.number, 0, 'a'), Kept::TooLate);
-        assert!(sessions.end(first.number).is_none());
-        assert!(sessions.end(second.number).is_some());
+        let (second, _) = open(&mut sessions, &hello("bob", 6, 1)).unwrap();
+        assert_eq!(sessions.keep(first, 0, 'a'), Kept::TooLate);
+        assert!(sessions.end(first).is_none());
+        assert!(sessions.end(second).is_some());
+    }
+
+    #[test]
+    fn a_session_that_was_up_is_over_before_the_next_one_begins() {
+        let mut sessions = sessions();
+        let (bob, later) = (hello("bob", 5, 1), hello("bob", 6, 1));
+        let id = sessions.check(&bob).unwrap();
+        let (first, _) = open(&mut sessions, &bob).unwrap();
+        sessions.keep(first, 0, 'a');
+        assert_eq!(sessions.outlived(id, &later), None, "it is not up");
+        sessions.keep(first, 1, 'b');
+        assert_eq!(sessions.outlived(id, &bob), None);
+        assert_eq!(sessions.outlived(id, &later), Some(first));
+        assert_eq!(open(&mut sessions, &later), Err(sessions.duplicate()));
+        sessions.end(first);
+        assert!(sessions.is_ending(id));
+        assert_eq!(open(&mut sessions, &later), Err(sessions.duplicate()));
+        assert!(!sessions.emptied(first), "ann has two workers");
+        assert!(sessions.emptied(first));
+        assert!(!sessions.is_ending(id));
+        assert!(open(&mut sessions, &later).is_ok());
+    }
+
+    #[test]
+    fn each_session_with_a_life_of_a_node_has_a_tag_of_its_own_and_the_first_one_its_incarnation() {
+        let mut sessions = sessions();
+        let mut tag = |incarnation, up| {
+            let (number, links) = open(&mut sessions, &hello("bob", incarnation, 2)).unwrap();
+            let tag = sessions.by_number(number).unwrap().peer.incarnation;
+            for link in 0..if up { links } else { 1 } {
+                sessions.keep(number, link, 'x');
+            }
+            sessions.end(number);
+            sessions.emptied(number);
+            sessions.emptied(number);
+            tag
+        };
+        assert_eq!(tag(5, false), fold32(5));
+        assert_eq!(tag(5, true), fold32(5), "the first one never came up");
+        let (second, third) = (tag(5, true), tag(5, true));
+        assert!(second != fold32(5) && third != fold32(5) && second != third);
+        assert_eq!(tag(6, true), fold32(6));
     }
 
     #[test]
@@ -310,7 +436,7 @@ mod tests {
         let id = sessions.check(&bob).unwrap();
         let link = |link| Hello { link, ..bob.clone() };
         assert_eq!(sessions.expecting(id, &link(1)).unwrap_err(), sessions.duplicate());
-        let number = open(&mut sessions, &bob).unwrap().number;
+        let (number, _) = open(&mut sessions, &bob).unwrap();
         assert_eq!(sessions.expecting(id, &link(1)).unwrap().number, number);
         assert_eq!(sessions.expecting(id, &link(2)).unwrap_err(), sessions.duplicate());
         let later = Hello { incarnation: 2, ..link(1) };

@@ -1,0 +1,137 @@
+//! Sessions with other nodes, as one worker sees them: when one is over, and which references belong to it.
+//!
+//! # When a session is over
+//!
+//! What comes in over a link is handled by the link's worker, or goes on through the lane to another
+//! one. So a worker cannot tell by its own links that it has had everything. When the cluster actor
+//! ends a session, each worker closes its links, handles what had come in over them, and then says
+//! [`Emptied`] to every worker, through the lanes that the frames have taken. A worker that has heard
+//! it from all has handled whatever of the session arrives at all. Only when all workers have got there
+//! does the cluster actor let the next session with that node begin. No worker can see anything of the
+//! two in the wrong order.
+//!
+//! # Which references belong to it
+//!
+//! A reference must not outlive the session that it was got in: what its actor is told after a loss
+//! would follow a gap that nobody has heard of. On the wire an address has the incarnation of its node.
+//! In the memory of another node it has a tag in its place, which names the session as well, and which
+//! is the incarnation itself in the first session with a life of a node. References are
+//! [bound](Core::bind) when they are read from a message, and [unbound](Core::unbind) when they are
+//! written into one. With the tag of a session that is over, they lead nowhere.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use annulus_codec::address::Address;
+use annulus_macros::message;
+
+use crate::{
+    cluster::{self, SessionOver},
+    core::Core,
+    delivery::Peer,
+    steward,
+};
+
+/// The sender has handled all that it has received in a session.
+#[message(local, crate = crate)]
+pub(crate) struct Emptied {
+    pub(crate) peer: Peer,
+    pub(crate) session: u64,
+}
+
+/// What a worker knows of a session that is not over.
+#[derive(Default)]
+struct Progress {
+    /// Its links on this worker that have not ended.
+    links: usize,
+    /// Whether it is to end.
+    dropped: bool,
+    /// Workers that have handled all that they have received.
+    emptied: usize,
+}
+
+/// The sessions that are not over on this worker.
+#[derive(Default)]
+pub(crate) struct LiveSessions(RefCell<BTreeMap<Peer, Progress>>);
+
+impl LiveSessions {
+    /// Notes something of a session. Returns whether its links have all ended, as they are to.
+    fn note(&self, peer: Peer, note: impl FnOnce(&mut Progress)) -> bool {
+        let mut sessions = self.0.borrow_mut();
+        let session = sessions.entry(peer).or_default();
+        note(session);
+        session.dropped && session.links == 0
+    }
+}
+
+impl Core {
+    pub(crate) fn link_begins(&self, peer: Peer) {
+        self.sessions.note(peer, |session| session.links += 1);
+    }
+
+    /// A link has ended, and what had come in over it has been handled.
+    pub(crate) fn link_ends(self: &Rc<Self>, peer: Peer, session: u64) {
+        if self.sessions.note(peer, |progress| progress.links -= 1) {
+            self.say_emptied(peer, session);
+        }
+    }
+
+    /// A session is to end. Its links on this worker have been told to.
+    pub(crate) fn session_ends(self: &Rc<Self>, peer: Peer, session: u64) {
+        if self.sessions.note(peer, |progress| progress.dropped = true) {
+            self.say_emptied(peer, session);
+        }
+    }
+
+    fn say_emptied(self: &Rc<Self>, peer: Peer, session: u64) {
+        for worker in 0..self.shared.entries.len() {
+            let emptied = Emptied { peer, session };
+            if let Err(error) = self.tell_system(steward::of_worker(self, worker), emptied) {
+                tracing::error!(target: "annulus", %error, "the end of a session cannot be told");
+            }
+        }
+    }
+
+    /// A worker has handled all that it has received in a session.
+    pub(crate) fn session_emptied(self: &Rc<Self>, peer: Peer, session: u64) {
+        let mut emptied = 0;
+        self.sessions.note(peer, |progress| {
+            progress.emptied += 1;
+            emptied = progress.emptied;
+        });
+        if emptied < self.shared.entries.len() {
+            return;
+        }
+        self.sessions.0.borrow_mut().remove(&peer);
+        if let Err(error) = self.tell_system(cluster::here(self), SessionOver { session }) {
+            tracing::error!(target: "annulus", %error, "the end of a session cannot be told");
+        }
+    }
+
+    /// An address from a message, bound to the session that stands with its node. Without one it stays
+    /// as it is, and is good for the first session with that life of the node, if that is still to come.
+    pub(crate) fn bind(&self, address: Address) -> Address {
+        self.exchange_tag(address, |life, tag| (life, tag))
+    }
+
+    /// An address as all nodes know it. One that is bound to a session that is over stays as it is: it is
+    /// good for nobody, or at most for those who have not lost the node.
+    pub(crate) fn unbind(&self, address: Address) -> Address {
+        self.exchange_tag(address, |life, tag| (tag, life))
+    }
+
+    fn exchange_tag(
+        &self,
+        address: Address,
+        order: impl FnOnce(u32, u32) -> (u32, u32),
+    ) -> Address {
+        if self.is_here(address.node()) {
+            return address;
+        }
+        let Some(link) = self.links.any_to(address.node()) else { return address };
+        let (from, to) = order(link.life, link.peer.incarnation);
+        if address.incarnation() != from {
+            return address;
+        }
+        Address::new(address.node(), to, address.slot(), address.generation())
+    }
+}
