@@ -215,8 +215,11 @@ impl Core {
 
     /// The node of an address, if it is not this one.
     pub(crate) fn peer_of(&self, address: Address) -> Option<Peer> {
-        (address.node() != self.shared.id)
-            .then(|| Peer { node: address.node(), incarnation: address.incarnation() })
+        let node = address.node();
+        (node != self.shared.id).then(|| match self.sessions.with(node) {
+            Some(binding) if binding.takes(address) => binding.peer,
+            _ => Peer { node, tag: address.incarnation() },
+        })
     }
 
     /// An address on this node.
@@ -314,11 +317,10 @@ impl Core {
     }
 
     fn link_to(&self, to: Address) -> Result<Rc<Link>, TellError> {
-        let peer = Peer { node: to.node(), incarnation: to.incarnation() };
-        match self.links.route(peer.node, self.worker) {
-            Some(link) if link.peer == peer && link.sends() => Ok(link),
-            Some(link) if link.peer == peer => Err(TellError::Unreachable),
-            // The node is there, but in another life: nobody from before is.
+        match self.links.route(to.node(), self.worker) {
+            Some(link) if link.binding.takes(to) && link.sends() => Ok(link),
+            Some(link) if link.binding.takes(to) => Err(TellError::Unreachable),
+            // The node is there, but in another life or session: nobody from before is.
             Some(_) => Err(TellError::Dead),
             None => Err(TellError::Unreachable),
         }
@@ -355,7 +357,7 @@ impl Core {
             // Datagrams go to the right worker by their port; one that does not is a stranger's.
             return self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
         };
-        extensions.origin = Some((peer.node, peer.incarnation));
+        extensions.origin = Some((peer.node, peer.tag));
         // Answers are let through: the asks that they answer bound their number.
         let bounded = matches!(frame.header().kind, Kind::Tell | Kind::Ask);
         let relayed = self.lanes.outbox(worker).map(|outbox| {

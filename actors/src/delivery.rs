@@ -36,8 +36,8 @@ impl Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
-    /// As in the addresses that are bound to the session.
-    pub(crate) incarnation: u32,
+    /// What stands for the incarnation in addresses that are bound to the session.
+    pub(crate) tag: u32,
 }
 
 /// A message for an actor.

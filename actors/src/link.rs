@@ -34,6 +34,7 @@ use crate::{
     datagram::SeenBySender,
     delivery::{Origin, Peer},
     planted::{Bug, planted},
+    session::Binding,
     tasks::TaskKey,
     timers::sleep,
 };
@@ -56,9 +57,7 @@ const MOST_WAITING: usize = 1 << 20;
 /// What makes a connection a link.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSetup {
-    pub(crate) peer: Peer,
-    /// The incarnation of the peer as it stands in addresses on the wire.
-    pub(crate) life: u32,
+    pub(crate) binding: Binding,
     pub(crate) name: String,
     /// Which of the connections that there have been between the two nodes.
     pub(crate) session: u64,
@@ -116,7 +115,7 @@ impl fmt::Display for LinkEnd {
 /// See the [module](self).
 pub(crate) struct Link {
     pub(crate) peer: Peer,
-    pub(crate) life: u32,
+    pub(crate) binding: Binding,
     pub(crate) name: String,
     session: u64,
     index: u32,
@@ -148,6 +147,8 @@ pub(crate) struct Link {
     waiting: Cell<usize>,
     writer: RefCell<Option<Waker>>,
     reader: RefCell<Option<Waker>>,
+    /// What is to be read, until all links of the session are there.
+    unread: Cell<Option<(Stream, Vec<u8>)>>,
     tasks: RefCell<Vec<TaskKey>>,
 }
 
@@ -279,14 +280,16 @@ impl Links {
 }
 
 impl Core {
-    /// Makes a connection that has passed its handshake a link of this worker.
+    /// Makes a connection that has passed its handshake a link of this worker, which is
+    /// [read](Self::read_links) later.
     pub(crate) fn attach_link(self: &Rc<Self>, stream: Detached, setup: LinkSetup) {
-        let LinkSetup { peer, life, name, session, index, max_payload, rest, .. } = setup;
+        let LinkSetup { binding, name, session, index, max_payload, rest, .. } = setup;
+        let peer = binding.peer;
         let mut limits = self.limits().outbox();
         limits.max_payload = limits.max_payload.min(max_payload);
         let link = Rc::new(Link {
             peer,
-            life,
+            binding,
             name,
             session,
             index,
@@ -303,11 +306,13 @@ impl Core {
             asks: RefCell::default(),
             sending: Cell::new(false),
             heard: Cell::new(self.now()),
-            paused: Cell::new(false),
+            // It is not read from yet.
+            paused: Cell::new(true),
             sent: Cell::new(self.now()),
             waiting: Cell::new(0),
             writer: RefCell::new(None),
             reader: RefCell::new(None),
+            unread: Cell::new(None),
             tasks: RefCell::default(),
         });
         if let Some(old) = self.links.links.borrow_mut().insert((peer.node, index), link.clone()) {
@@ -315,18 +320,29 @@ impl Core {
             tracing::debug!(target: "annulus", node = old.name, "an old link is replaced");
             self.push_close(old);
         }
-        self.link_begins(peer);
+        self.link_begins(binding);
         let stream = Stream::attach(&self.io, stream);
         if planted(Bug::LeakSocket) {
             std::mem::forget(stream.clone());
         }
+        link.unread.set(Some((stream.clone(), rest)));
         let tasks = [
-            self.spawn_task(read(self.clone(), link.clone(), stream.clone(), rest)),
             self.spawn_task(write(self.clone(), link.clone(), stream)),
             self.spawn_task(pulse(self.clone(), link.clone())),
         ];
         link.tasks.borrow_mut().extend(tasks);
         tracing::debug!(target: "annulus", node = link.name, index, "link attached");
+    }
+
+    /// All links of a session are there: from now on they are read. What comes over one of them can be
+    /// answered by all workers.
+    pub(crate) fn read_links(self: &Rc<Self>, peer: Peer) {
+        for link in self.links.all().into_iter().filter(|link| link.peer == peer) {
+            if let Some((stream, rest)) = link.unread.take() {
+                let reader = self.spawn_task(read(self.clone(), link.clone(), stream, rest));
+                link.tasks.borrow_mut().push(reader);
+            }
+        }
     }
 
     fn push_close(self: &Rc<Self>, link: Rc<Link>) {
@@ -350,6 +366,7 @@ impl Core {
         for task in link.tasks.take() {
             drop(self.tasks.remove(task));
         }
+        drop(link.unread.take());
         self.room_made.set(true);
         // Those of a later session are not of this link.
         link.asks.replace(self.asks.open_to(link.peer));

@@ -37,8 +37,8 @@ const NODE_LOST_PAUSE: Duration = Duration::from_millis(20);
 
 type NamesProtocol = (Lookup, Register);
 
-fn of(node: NodeId, incarnation: u32) -> ActorRef<NamesProtocol> {
-    ActorRef::new(Address::new(node, incarnation, Slot::new(0, INDEX), GENERATION))
+fn of(node: NodeId, tag: u32) -> ActorRef<NamesProtocol> {
+    ActorRef::new(Address::new(node, tag, Slot::new(0, INDEX), GENERATION))
 }
 
 fn here(core: &Core) -> ActorRef<NamesProtocol> {
@@ -126,7 +126,7 @@ impl<P: Protocol> Name<P> {
     ) -> Result<ActorRef<P>, LookupError> {
         let id = NodeId::from_name(node);
         *waits_for = LookupError::NoSuchNode(node.into());
-        let incarnation = if core.is_here(id) {
+        let tag = if core.is_here(id) {
             core.shared.incarnation_tag
         } else {
             let wait = WaitForPeer { name: node.into(), patience };
@@ -136,7 +136,7 @@ impl<P: Protocol> Name<P> {
         let name = self.text.to_string();
         let lookup = Lookup { name: name.clone() };
         *waits_for = LookupError::NoSuchName { name, node: node.into() };
-        let found = of(id, incarnation).ask(lookup).within(patience).await;
+        let found = of(id, tag).ask(lookup).within(patience).await;
         let found = found.map_err(LookupError::Ask)?;
         let address = &found.address;
         let offers =

@@ -14,14 +14,15 @@
 //!
 //! A reference must not outlive the session that it was got in: what its actor is told after a loss
 //! would follow a gap that nobody has heard of. On the wire an address has the incarnation of its node.
-//! In the memory of another node it has a tag in its place, which names the session as well, and which
-//! is the incarnation itself in the first session with a life of a node. References are
-//! [bound](Core::bind) when they are read from a message, and [unbound](Core::unbind) when they are
-//! written into one. With the tag of a session that is over, they lead nowhere.
+//! In the memory of another node it has a tag in its place, which names the session as well. References
+//! are [bound](Core::bind) when they are read from a message, and [unbound](Core::unbind) when they are
+//! written into one. With the tag of a session that is over they lead nowhere, and nobody binds them anew.
+//! One that is read while its node is not connected stays unbound: it is good for the first
+//! session with that life of the node, if that is still to come.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use annulus_codec::address::Address;
+use annulus_codec::address::{Address, NodeId};
 use annulus_macros::message;
 
 use crate::{
@@ -30,6 +31,25 @@ use crate::{
     delivery::Peer,
     steward,
 };
+
+/// A session, and how references are bound to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Binding {
+    pub(crate) peer: Peer,
+    /// The incarnation of the peer as it stands in addresses on the wire.
+    pub(crate) life: u32,
+    /// Whether it is the first session with that life of the peer.
+    pub(crate) first: bool,
+}
+
+impl Binding {
+    /// Whether an address of the peer's node is good for the session: it is bound to it, or has never been
+    /// bound and there has been no other session.
+    pub(crate) fn takes(&self, address: Address) -> bool {
+        let tag = address.incarnation();
+        tag == self.peer.tag || (self.first && tag == self.life)
+    }
+}
 
 /// The sender has handled all that it has received in a session.
 #[message(local, crate = crate)]
@@ -41,6 +61,8 @@ pub(crate) struct Emptied {
 /// What a worker knows of a session that is not over.
 #[derive(Default)]
 struct Progress {
+    /// Known as soon as it has a link on this worker.
+    binding: Option<Binding>,
     /// Its links on this worker that have not ended.
     links: usize,
     /// Whether it is to end.
@@ -54,6 +76,13 @@ struct Progress {
 pub(crate) struct LiveSessions(RefCell<BTreeMap<Peer, Progress>>);
 
 impl LiveSessions {
+    /// How references are bound to the session with a node.
+    pub(crate) fn with(&self, node: NodeId) -> Option<Binding> {
+        let sessions = self.0.borrow();
+        let all = Peer { node, tag: 0 }..=Peer { node, tag: u32::MAX };
+        sessions.range(all).find_map(|(_, session)| session.binding)
+    }
+
     /// Notes something of a session. Returns whether its links have all ended, as they are to.
     fn note(&self, peer: Peer, note: impl FnOnce(&mut Progress)) -> bool {
         let mut sessions = self.0.borrow_mut();
@@ -64,8 +93,11 @@ impl LiveSessions {
 }
 
 impl Core {
-    pub(crate) fn link_begins(&self, peer: Peer) {
-        self.sessions.note(peer, |session| session.links += 1);
+    pub(crate) fn link_begins(&self, binding: Binding) {
+        self.sessions.note(binding.peer, |session| {
+            session.binding = Some(binding);
+            session.links += 1;
+        });
     }
 
     /// A link has ended, and what had come in over it has been handled.
@@ -107,14 +139,13 @@ impl Core {
         }
     }
 
-    /// An address from a message, bound to the session that stands with its node. Without one it stays
-    /// as it is, and is good for the first session with that life of the node, if that is still to come.
+    /// An address from a message, bound to the session that stands with its node, if there is one.
     pub(crate) fn bind(&self, address: Address) -> Address {
         self.exchange_tag(address, |life, tag| (life, tag))
     }
 
-    /// An address as all nodes know it. One that is bound to a session that is over stays as it is: it is
-    /// good for nobody, or at most for those who have not lost the node.
+    /// An address as all nodes know it. One that is bound to a session that is over stays so, and is good
+    /// for nobody.
     pub(crate) fn unbind(&self, address: Address) -> Address {
         self.exchange_tag(address, |life, tag| (tag, life))
     }
@@ -127,8 +158,8 @@ impl Core {
         if self.is_here(address.node()) {
             return address;
         }
-        let Some(link) = self.links.any_to(address.node()) else { return address };
-        let (from, to) = order(link.life, link.peer.incarnation);
+        let Some(binding) = self.sessions.with(address.node()) else { return address };
+        let (from, to) = order(binding.life, binding.peer.tag);
         if address.incarnation() != from {
             return address;
         }

@@ -10,6 +10,7 @@ use annulus_transport::driver::Detached;
 use crate::{
     actor::{Actor, Exit, Handler, Respond, StopMode},
     actors::Ended,
+    cluster,
     context::Context,
     core::Core,
     delivery::Peer,
@@ -25,7 +26,7 @@ use crate::{
 const INDEX: usize = 0;
 const GENERATION: u32 = 1;
 
-pub(crate) type Protocol = (Order, Join, Lives, Attach, DropPeer, Emptied);
+pub(crate) type Protocol = (Order, Join, Lives, Attach, ReadLinks, DropPeer, Emptied);
 
 /// The steward of the worker that an address is on.
 pub(crate) fn of(address: Address) -> ActorRef<Protocol> {
@@ -75,6 +76,12 @@ pub(crate) struct Living(pub(crate) bool);
 pub(crate) struct Attach {
     pub(crate) stream: Detached,
     pub(crate) setup: LinkSetup,
+}
+
+/// Read from all links of a session.
+#[message(local, crate = crate)]
+pub(crate) struct ReadLinks {
+    pub(crate) peer: Peer,
 }
 
 /// Close all links of a session.
@@ -129,7 +136,15 @@ impl Handler<Lives> for Steward {
 impl Handler<Attach> for Steward {
     async fn handle(&mut self, attach: Msg<Attach>, context: &mut Context<Self>) {
         let Attach { stream, setup } = attach.into_inner();
+        let session = setup.session;
         context.core().attach_link(stream, setup);
+        cluster::report_attached(context.core(), session);
+    }
+}
+
+impl Handler<ReadLinks> for Steward {
+    async fn handle(&mut self, order: Msg<ReadLinks>, context: &mut Context<Self>) {
+        context.core().read_links(order.peer);
     }
 }
 

@@ -148,7 +148,7 @@ impl Core {
     fn dispatch_extended(self: &Rc<Self>, frame: Frame, promised: bool) {
         let extensions = frame.extensions().unwrap_or_default();
         let origin = match extensions.origin {
-            Some((node, incarnation)) => Origin::Link(Peer { node, incarnation }),
+            Some((node, tag)) => Origin::Link(Peer { node, tag }),
             None => Origin::Local,
         };
         let section = Section::from_extensions(extensions, self.now());

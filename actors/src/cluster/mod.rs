@@ -35,7 +35,7 @@ use crate::{
     message::{Later, Msg, Reply, Responder},
     planted::{Bug, planted},
     reference::ActorRef,
-    steward::{self, Attach, DropPeer},
+    steward::{self, Attach, DropPeer, ReadLinks},
     timers::sleep,
 };
 
@@ -52,11 +52,11 @@ const GENERATION: u32 = 2;
 /// How many endpoints of a node others look at.
 const ENDPOINTS_MAX: usize = 8;
 
-pub(crate) type Protocol = (Members, LinkLost, SessionOver, WaitForPeer, Quiet);
+pub(crate) type Protocol = (Members, Attached, LinkLost, SessionOver, WaitForPeer, Quiet);
 
 /// The cluster actor of a node.
-fn of(node: NodeId, incarnation: u32) -> ActorRef<Protocol> {
-    ActorRef::new(Address::new(node, incarnation, Slot::new(0, INDEX), GENERATION))
+fn of(node: NodeId, tag: u32) -> ActorRef<Protocol> {
+    ActorRef::new(Address::new(node, tag, Slot::new(0, INDEX), GENERATION))
 }
 
 /// The cluster actor of this node.
@@ -75,6 +75,12 @@ pub(crate) struct Member {
 #[message(name = "annulus.Members", crate = crate)]
 pub(crate) struct Members {
     members: Vec<Member>,
+}
+
+/// One of the connections of a session is a link of its worker.
+#[message(local, crate = crate)]
+pub(crate) struct Attached {
+    session: u64,
 }
 
 /// A link of this node has ended.
@@ -100,13 +106,20 @@ pub(crate) struct WaitForPeer {
     pub(crate) patience: Duration,
 }
 
-/// The node is connected; this is its incarnation.
+/// The node is connected; addresses on it have this in place of an incarnation.
 #[message(local, crate = crate)]
 pub(crate) struct Connected(pub(crate) u32);
 
 /// Accept and dial no more.
 #[message(local, crate = crate)]
 pub(crate) struct Quiet;
+
+/// Tells the cluster actor that a connection is a link.
+pub(crate) fn report_attached(core: &Rc<Core>, session: u64) {
+    if let Err(error) = core.tell_system(here(core), Attached { session }) {
+        tracing::error!(target: "annulus", %error, "a new link cannot be reported");
+    }
+}
 
 /// Tells the cluster actor that a link has ended.
 pub(crate) fn report_link_lost(
@@ -259,11 +272,11 @@ impl Cluster {
         match self.sessions.keep(number, link, Connection { stream, rest }) {
             Kept::TooLate => false,
             Kept::Waiting => true,
-            Kept::Complete(connections) => self.bring_up(context, number, connections),
+            Kept::Complete(connections) => self.attach_all(context, number, connections),
         }
     }
 
-    fn bring_up(
+    fn attach_all(
         &mut self,
         context: &mut Context<Self>,
         number: u64,
@@ -278,28 +291,45 @@ impl Cluster {
                 return false;
             }
         }
-        self.announce(number);
+        if planted(Bug::EarlyNews) {
+            self.announce(number);
+        }
         true
+    }
+
+    /// All workers have their links of a session. Now they may read, as they all can answer.
+    fn bring_up(&mut self, context: &mut Context<Self>, number: u64) {
+        let Some(session) = self.sessions.by_number(number) else { return };
+        let core = context.core();
+        for worker in 0..core.shared.entries.len() {
+            let order = ReadLinks { peer: session.peer() };
+            if let Err(error) = core.tell_system(steward::of_worker(core, worker), order) {
+                tracing::error!(target: "annulus", %error, "links cannot be read");
+            }
+        }
+        if !planted(Bug::EarlyNews) {
+            self.announce(number);
+        }
     }
 
     /// A session is up: whoever waits for the node goes on, everybody hears of the new node, and the
     /// new node of everybody.
     fn announce(&mut self, number: u64) {
         let Some(session) = self.sessions.by_number(number) else { return };
-        let (name, peer) = (session.hello.node.clone(), session.peer);
+        let (name, peer) = (session.hello.node.clone(), session.peer());
         tracing::info!(target: "annulus", node = name, links = session.links, "connected");
         for (wanted, until, responder) in std::mem::take(&mut self.waiting) {
             if wanted == name {
-                responder.reply(Connected(peer.incarnation));
+                responder.reply(Connected(peer.tag));
             } else {
                 self.waiting.push((wanted, until, responder));
             }
         }
-        let others = self.sessions.iter().filter(|other| other.is_up() && other.peer != peer);
+        let others = self.sessions.iter().filter(|other| other.is_up() && other.peer() != peer);
         let mut known = Vec::new();
         for other in others {
             known.push(member(&other.hello));
-            tell_members(other.peer, vec![member(&session.hello)]);
+            tell_members(other.peer(), vec![member(&session.hello)]);
         }
         tell_members(peer, known);
     }
@@ -308,7 +338,7 @@ impl Cluster {
     fn end_session(&mut self, context: &mut Context<Self>, number: u64, why: &str) {
         let Some(session) = self.sessions.end(number) else { return };
         drop_session(context.core(), &session, why);
-        if !session.is_up() {
+        if !session.has_links() {
             self.dial_targets(context);
         }
     }
@@ -372,8 +402,7 @@ fn attach(
 ) -> Result<(), crate::TellError> {
     let hello = &session.hello;
     let setup = LinkSetup {
-        peer: session.peer,
-        life: session.life,
+        binding: session.binding,
         name: hello.node.clone(),
         session: session.number,
         index: link,
@@ -384,16 +413,11 @@ fn attach(
         rest: connection.rest,
     };
     let worker = link as usize % core.shared.entries.len();
-    if worker == core.worker() && !planted(Bug::EarlyNews) {
-        // At once: what is announced next already goes over this link.
-        core.attach_link(connection.stream, setup);
-        return Ok(());
-    }
     let attach = Attach { stream: connection.stream, setup };
     core.tell_system(steward::of_worker(core, worker), attach)
 }
 
-/// Tells all workers that a session has ended. One that has never been up has no links.
+/// Tells all workers that a session has ended.
 fn drop_session(core: &Rc<Core>, session: &Session<Connection>, why: &str) {
     let node = &session.hello.node;
     if why == FAREWELL {
@@ -401,11 +425,11 @@ fn drop_session(core: &Rc<Core>, session: &Session<Connection>, why: &str) {
     } else {
         tracing::warn!(target: "annulus", node, why, "disconnected");
     }
-    if !session.is_up() {
+    if !session.has_links() {
         return;
     }
     for worker in 0..core.shared.entries.len() {
-        let order = DropPeer { peer: session.peer, session: session.number };
+        let order = DropPeer { peer: session.peer(), session: session.number };
         if let Err(error) = core.tell_system(steward::of_worker(core, worker), order) {
             tracing::error!(target: "annulus", %error, "a link cannot be dropped");
         }
@@ -420,7 +444,7 @@ fn tell_members(peer: Peer, members: Vec<Member>) {
     if members.is_empty() {
         return;
     }
-    if let Err(error) = of(peer.node, peer.incarnation).tell(Members { members }) {
+    if let Err(error) = of(peer.node, peer.tag).tell(Members { members }) {
         tracing::debug!(target: "annulus", %error, "a node was not told of the others");
     }
 }
@@ -455,6 +479,14 @@ impl Handler<Members> for Cluster {
             self.targets.learn(id, endpoints);
         }
         self.dial_targets(context);
+    }
+}
+
+impl Handler<Attached> for Cluster {
+    async fn handle(&mut self, attached: Msg<Attached>, context: &mut Context<Self>) {
+        if self.sessions.attached(attached.session) {
+            self.bring_up(context, attached.session);
+        }
     }
 }
 
@@ -496,7 +528,7 @@ impl Respond<WaitForPeer> for Cluster {
         }
         let up = self.sessions.iter().find(|s| s.hello.node == wait.name && s.is_up());
         if let Some(session) = up {
-            return Connected(session.peer.incarnation).into();
+            return Connected(session.peer().tag).into();
         }
         let (later, responder): (Later, _) = context.defer(&wait);
         let now = context.now();

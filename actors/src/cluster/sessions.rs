@@ -4,7 +4,7 @@
 //! as the node with more workers has. The connections are kept until all of them have come; then all
 //! become links at the same time, so that a message never arrives where its answer has no way back.
 //!
-//! A session that has been up is over when all workers have handled what came in it. Until then there
+//! A session that has had links is over when all workers have handled what came in it. Until then there
 //! is none with that node that could overtake it.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use annulus_codec::{
 use crate::{
     delivery::Peer,
     planted::{Bug, planted},
+    session::Binding,
 };
 
 /// How many nodes are remembered with which there have been sessions.
@@ -37,23 +38,40 @@ pub(super) struct Session<C> {
     pub(super) dialer: Dialer,
     /// What the node said on the first connection.
     pub(super) hello: Hello,
-    pub(super) peer: Peer,
-    /// The incarnation of the node as it stands in addresses on the wire.
-    pub(super) life: u32,
+    pub(super) binding: Binding,
     /// How many links there are to be.
     pub(super) links: u32,
     /// What datagrams from the node have to carry.
     pub(super) token: u64,
     /// The connections that have come, until all have.
     kept: BTreeMap<u32, C>,
-    up: bool,
+    stage: Stage,
     /// Links that the other side has closed in order.
     parted: u32,
 }
 
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Connections are still to come.
+    Gathering,
+    /// All have come, and so many are still to become links.
+    Attaching(u32),
+    Up,
+}
+
 impl<C> Session<C> {
+    pub(super) fn peer(&self) -> Peer {
+        self.binding.peer
+    }
+
     pub(super) fn is_up(&self) -> bool {
-        self.up
+        self.stage == Stage::Up
+    }
+
+    /// Whether workers may have links of it.
+    pub(super) fn has_links(&self) -> bool {
+        self.stage != Stage::Gathering
     }
 }
 
@@ -74,7 +92,7 @@ pub(super) enum Kept<C> {
     TooLate,
     /// Others are still to come.
     Waiting,
-    /// These are all: the session is up.
+    /// These are all: they are to become links.
     Complete(BTreeMap<u32, C>),
 }
 
@@ -98,7 +116,7 @@ struct Ending {
 #[derive(Debug)]
 struct Met {
     incarnation: u64,
-    /// How many have been up.
+    /// How many have had links.
     sessions: u64,
 }
 
@@ -170,7 +188,7 @@ impl<C> Sessions<C> {
     pub(super) fn expecting(&self, id: NodeId, hello: &Hello) -> Result<&Session<C>, Refusal> {
         let session = self.sessions.get(&id).filter(|session| {
             session.dialer == Dialer::Them
-                && !session.up
+                && !session.has_links()
                 && session.hello.incarnation == hello.incarnation
                 && hello.link < session.links
                 && !session.kept.contains_key(&hello.link)
@@ -180,7 +198,7 @@ impl<C> Sessions<C> {
 
     /// The session with an earlier life of a node, if it has to end before there can be another one.
     pub(super) fn outlived(&self, id: NodeId, hello: &Hello) -> Option<u64> {
-        let old = self.sessions.get(&id).filter(|old| old.up)?;
+        let old = self.sessions.get(&id).filter(|old| old.has_links())?;
         (old.hello.incarnation < hello.incarnation).then_some(old.number)
     }
 
@@ -189,7 +207,7 @@ impl<C> Sessions<C> {
         self.ending.values().any(|ending| ending.node == id)
     }
 
-    /// Starts a session. One with an earlier life of the node that has not been up yet makes room for it.
+    /// Starts a session. One with an earlier life of the node that has no links yet makes room for it.
     /// Returns its number, and how many links it has.
     pub(super) fn open(
         &mut self,
@@ -198,40 +216,40 @@ impl<C> Sessions<C> {
         hello: &Hello,
         token: u64,
     ) -> Result<(u64, u32), Refusal> {
-        let replaces = |old: &Session<C>| !old.up && old.hello.incarnation < hello.incarnation;
+        let replaces =
+            |old: &Session<C>| !old.has_links() && old.hello.incarnation < hello.incarnation;
         if self.sessions.get(&id).is_some_and(|old| !replaces(old)) || self.is_ending(id) {
             return Err(self.duplicate());
         }
         self.last += 1;
         let (number, links) = (self.last, hello.workers.max(self.own.workers));
+        let before = self.sessions_with(id, hello.incarnation);
         let session = Session {
             number,
             dialer,
             hello: hello.clone(),
-            peer: Peer { node: id, incarnation: self.tag(id, hello.incarnation) },
-            life: fold32(hello.incarnation),
+            binding: Binding {
+                peer: Peer { node: id, tag: fold32(join64(hello.incarnation, before)) },
+                life: fold32(hello.incarnation),
+                first: before == 0,
+            },
             links,
             token,
             kept: BTreeMap::new(),
-            up: false,
+            stage: Stage::Gathering,
             parted: 0,
         };
         self.sessions.insert(id, session);
         Ok((number, links))
     }
 
-    /// What stands for the incarnation of a node in references that are bound to the next session with
-    /// it: the same as on the wire for the first one.
-    fn tag(&self, id: NodeId, incarnation: u64) -> u32 {
-        match self.met.get(&id) {
-            Some(met) if met.incarnation == incarnation && !planted(Bug::OldReferences) => {
-                fold32(join64(incarnation, met.sessions))
-            }
-            _ => fold32(incarnation),
-        }
+    /// How many sessions with this life of a node have had links.
+    fn sessions_with(&self, id: NodeId, incarnation: u64) -> u64 {
+        let met = self.met.get(&id).filter(|met| met.incarnation == incarnation);
+        met.map_or(0, |met| if planted(Bug::OldReferences) { 0 } else { met.sessions })
     }
 
-    /// A session with a node is up.
+    /// A session with a node gets links.
     fn meet(&mut self, id: NodeId, incarnation: u64) {
         if self.met.len() >= MET_MAX && !self.met.contains_key(&id) {
             let sessions = &self.sessions;
@@ -248,18 +266,29 @@ impl<C> Sessions<C> {
     /// Keeps a connection that has passed its handshake until all of its session have come.
     pub(super) fn keep(&mut self, number: u64, link: u32, connection: C) -> Kept<C> {
         let session = self.sessions.values_mut().find(|session| session.number == number);
-        let Some(session) = session.filter(|session| !session.up) else {
+        let Some(session) = session.filter(|session| !session.has_links()) else {
             return Kept::TooLate;
         };
         session.kept.insert(link, connection);
         if session.kept.len() < session.links as usize {
             return Kept::Waiting;
         }
-        session.up = true;
-        let (kept, id) = (std::mem::take(&mut session.kept), session.peer.node);
+        session.stage = Stage::Attaching(session.links);
+        let (kept, id) = (std::mem::take(&mut session.kept), session.peer().node);
         let incarnation = session.hello.incarnation;
         self.meet(id, incarnation);
         Kept::Complete(kept)
+    }
+
+    /// One of the connections has become a link. Returns whether the session is up by that.
+    pub(super) fn attached(&mut self, number: u64) -> bool {
+        let session = self.sessions.values_mut().find(|session| session.number == number);
+        let Some(session) = session else { return false };
+        session.stage = match session.stage {
+            Stage::Attaching(missing) if missing > 1 => Stage::Attaching(missing - 1),
+            _ => Stage::Up,
+        };
+        session.is_up()
     }
 
     /// The other side has closed a link in order: it says farewell, and closes the others too. What
@@ -278,14 +307,14 @@ impl<C> Sessions<C> {
     /// How many connections of a session have come.
     pub(super) fn progress(&self, number: u64) -> Option<usize> {
         let session = self.by_number(number)?;
-        Some(if session.up { session.links as usize } else { session.kept.len() })
+        Some(if session.has_links() { session.links as usize } else { session.kept.len() })
     }
 
-    /// Ends a session. If it has been up, it is over when all workers have [said so](Self::emptied).
+    /// Ends a session. If it has links, it is over when all workers have [said so](Self::emptied).
     pub(super) fn end(&mut self, number: u64) -> Option<Session<C>> {
-        let node = self.by_number(number)?.peer.node;
+        let node = self.by_number(number)?.peer().node;
         let session = self.sessions.remove(&node)?;
-        if session.up {
+        if session.has_links() {
             self.ending.insert(number, Ending { node, workers: self.own.workers });
         }
         Some(session)
@@ -345,6 +374,8 @@ mod tests {
         assert!(!sessions.by_number(number).unwrap().is_up());
         let all = BTreeMap::from([(0, 'a'), (1, 'b'), (2, 'c')]);
         assert_eq!(sessions.keep(number, 1, 'b'), Kept::Complete(all));
+        assert!(!sessions.by_number(number).unwrap().is_up());
+        assert_eq!([0; 3].map(|_| sessions.attached(number)), [false, false, true]);
         assert!(sessions.by_number(number).unwrap().is_up());
         assert_eq!(sessions.keep(number, 1, 'x'), Kept::TooLate);
     }
@@ -372,13 +403,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_was_up_is_over_before_the_next_one_begins() {
+    fn a_session_that_had_links_is_over_before_the_next_one_begins() {
         let mut sessions = sessions();
         let (bob, later) = (hello("bob", 5, 1), hello("bob", 6, 1));
         let id = sessions.check(&bob).unwrap();
         let (first, _) = open(&mut sessions, &bob).unwrap();
         sessions.keep(first, 0, 'a');
-        assert_eq!(sessions.outlived(id, &later), None, "it is not up");
+        assert_eq!(sessions.outlived(id, &later), None, "it has no links");
         sessions.keep(first, 1, 'b');
         assert_eq!(sessions.outlived(id, &bob), None);
         assert_eq!(sessions.outlived(id, &later), Some(first));
@@ -393,12 +424,13 @@ mod tests {
     }
 
     #[test]
-    fn each_session_with_a_life_of_a_node_has_a_tag_of_its_own_and_the_first_one_its_incarnation() {
+    fn each_session_with_a_life_of_a_node_that_had_links_has_a_tag_of_its_own() {
         let mut sessions = sessions();
-        let mut tag = |incarnation, up| {
+        let mut tag = |incarnation, complete| {
             let (number, links) = open(&mut sessions, &hello("bob", incarnation, 2)).unwrap();
-            let tag = sessions.by_number(number).unwrap().peer.incarnation;
-            for link in 0..if up { links } else { 1 } {
+            let session = sessions.by_number(number).unwrap();
+            let tag = (session.peer().tag, session.binding.first);
+            for link in 0..if complete { links } else { 1 } {
                 sessions.keep(number, link, 'x');
             }
             sessions.end(number);
@@ -406,11 +438,12 @@ mod tests {
             sessions.emptied(number);
             tag
         };
-        assert_eq!(tag(5, false), fold32(5));
-        assert_eq!(tag(5, true), fold32(5), "the first one never came up");
-        let (second, third) = (tag(5, true), tag(5, true));
-        assert!(second != fold32(5) && third != fold32(5) && second != third);
-        assert_eq!(tag(6, true), fold32(6));
+        let tried = tag(5, false);
+        let tags = [tag(5, true), tag(5, true), tag(5, true), tag(6, true)];
+        assert_eq!(tried, tags[0], "it never had links");
+        assert_eq!(tags.map(|(_, first)| first), [true, false, false, true]);
+        let differ: std::collections::BTreeSet<u32> = tags.iter().map(|(tag, _)| *tag).collect();
+        assert!(differ.len() == 4 && !differ.contains(&fold32(5)));
     }
 
     #[test]
