@@ -310,6 +310,7 @@ impl Core {
         }
         cell.waker.take();
         cell.close(exit);
+        self.end_watches(cell, exit);
         tracing::trace!(target: "annulus", actor = cell.name, address = ?cell.address, %exit, "ended");
     }
 }

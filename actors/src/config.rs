@@ -45,6 +45,8 @@ pub struct Limits {
     pub peers: usize,
     /// Names that a node gives to actors.
     pub names: usize,
+    /// Watches that the actors of a worker have open, and watchers that they have.
+    pub watches: usize,
     /// The first and the longest pause between two attempts to connect.
     pub reconnect: (Duration, Duration),
     /// The largest datagram that is sent, in bytes, all headers included.
@@ -70,6 +72,7 @@ impl Default for Limits {
             handshakes: 64,
             peers: 255,
             names: 65_536,
+            watches: 1 << 20,
             reconnect: (Duration::from_millis(50), Duration::from_secs(1)),
             max_datagram: 65_000,
         }

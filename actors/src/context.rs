@@ -27,7 +27,7 @@ use crate::{
     cell::{ActorCell, Phase, Signal},
     contain::{discard, wake},
     core::Core,
-    delivery::Delivery,
+    delivery::{Delivery, Source},
     error::{Failure, SpawnError},
     message::{Later, Msg, Reply, Responder},
     protocol::Accepts,
@@ -60,6 +60,10 @@ impl<A: Actor> Context<A> {
 
     pub(crate) fn core(&self) -> &Rc<Core> {
         &self.core
+    }
+
+    pub(crate) fn cell(&self) -> &Rc<ActorCell> {
+        &self.cell
     }
 
     pub(crate) fn address(&self) -> Address {
@@ -292,11 +296,13 @@ impl<A: Actor> Context<A> {
     }
 }
 
-/// Whether a message is still wanted now that it is at the front: a cancelled timer's is not, nor is
-/// an ask that its asker has given up.
+/// Whether a message is still wanted now that it is at the front: a cancelled timer's is not, nor that
+/// of a watch that is over, nor an ask that its asker has given up.
 pub(crate) fn is_live(core: &Core, delivery: &Delivery) -> bool {
-    if let Some(alarm) = delivery.alarm {
-        return core.accept_alarm(alarm);
+    match delivery.source {
+        Some(Source::Alarm(alarm)) => return core.accept_alarm(alarm),
+        Some(Source::Watch(watch)) => return core.accept_down(watch),
+        None => {}
     }
     let expired = delivery
         .section

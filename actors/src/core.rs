@@ -51,6 +51,7 @@ use crate::{
     tasks::{Runnable, TaskTable},
     timers::Timers,
     walk::Walk,
+    watch::Watches,
 };
 
 thread_local! {
@@ -87,6 +88,7 @@ pub(crate) struct Core {
     pub(crate) ready: RefCell<VecDeque<Runnable>>,
     pub(crate) asks: AskTable,
     pub(crate) timers: Timers,
+    pub(crate) watches: Watches,
     pub(crate) dead_letters: DeadLetters,
     /// The actor whose handler is being polled.
     pub(crate) running: Cell<Option<Rc<ActorCell>>>,
@@ -133,6 +135,7 @@ impl Core {
             ready: RefCell::default(),
             asks: AskTable::default(),
             timers: Timers::new(now),
+            watches: Watches::default(),
             dead_letters: DeadLetters::default(),
             running: Cell::new(None),
             polled: Cell::new(None),

@@ -9,7 +9,7 @@ use annulus_codec::{
 };
 use annulus_transport::driver::Mono;
 
-use crate::{respond::ReplyTo, timers::AlarmKey};
+use crate::{respond::ReplyTo, timers::AlarmKey, watch::Watch};
 
 /// Where a frame came from, and so where its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +48,20 @@ pub(crate) struct Delivery {
     pub(crate) reply_to: Option<ReplyTo>,
     /// What the handler inherits. Most messages bring nothing.
     pub(crate) section: Option<Box<Section>>,
-    /// The timer that it comes from.
-    pub(crate) alarm: Option<AlarmKey>,
+    /// What it comes from, if that is the worker itself.
+    pub(crate) source: Option<Source>,
+}
+
+/// What a message of the worker's own comes from. It may be called off while the message waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    Alarm(AlarmKey),
+    Watch(Watch),
 }
 
 impl Delivery {
     pub(crate) fn new(envelope: Envelope, reply_to: Option<ReplyTo>) -> Self {
-        Delivery { envelope, reply_to, section: None, alarm: None }
+        Delivery { envelope, reply_to, section: None, source: None }
     }
 }
 

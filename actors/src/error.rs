@@ -10,6 +10,7 @@ use crate::{
     names::{LookupError, RegisterError},
     node::{NodeError, RunError},
     timers::Elapsed,
+    watch::WatchError,
 };
 
 /// Why a message was not taken. The message comes back with it: see [`Undelivered`].
@@ -293,6 +294,8 @@ pub enum Error {
     Elapsed(Elapsed),
     /// An actor had ended.
     ActorGone(ActorGone),
+    /// An actor is not watched.
+    Watch(WatchError),
 }
 
 macro_rules! errors {
@@ -334,6 +337,7 @@ errors! {
     Shutdown(ShutdownError),
     Elapsed(Elapsed),
     ActorGone(ActorGone),
+    Watch(WatchError),
 }
 
 impl<M> From<Undelivered<M>> for Error {

@@ -44,6 +44,7 @@ mod steward;
 mod tasks;
 mod timers;
 mod walk;
+mod watch;
 mod worker;
 
 pub use annulus_codec as codec;
@@ -67,6 +68,7 @@ pub use crate::{
     reference::{ActorRef, Sending},
     stats::WorkerStats,
     timers::{Elapsed, Sleep, TimerHandle, now, sleep, timeout},
+    watch::{Down, DownReason, Watch, WatchError},
 };
 
 /// What most programs need: `use annulus::prelude::*;`.

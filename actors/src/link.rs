@@ -39,7 +39,7 @@ use crate::{
     timers::sleep,
 };
 
-/// The operation of the only system frame so far: a sign of life.
+/// The operation of the system frame that is a sign of life. Others are about [watches](crate::watch).
 const PING: u64 = 1;
 
 /// Room that is worth a receive, in bytes.
@@ -430,7 +430,9 @@ impl Core {
             while !link.closed.get() && budget > 0 && !self.clock.is_over() {
                 budget -= 1;
                 match frames.next_frame() {
-                    Ok(Some(frame)) if frame.header().kind == Kind::System => {}
+                    Ok(Some(frame)) if frame.header().kind == Kind::System => {
+                        self.take_system_frame(&frame.header(), link.peer);
+                    }
                     Ok(Some(frame)) => self.dispatch_foreign(frame, Origin::Link(link.peer)),
                     Ok(None) => break,
                     Err(error) => {

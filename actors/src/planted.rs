@@ -39,6 +39,14 @@ pub enum Bug {
     DatagramTwice,
     /// A connection that fails late leaves its session behind.
     OrphanSession,
+    /// A watcher is told twice.
+    DownTwice,
+    /// A watch goes on when it has been called off.
+    DownAfterUnwatch,
+    /// That an actor is down overtakes what it has sent.
+    EarlyDown,
+    /// That a node is lost overtakes what has come from it.
+    EarlyLoss,
     /// References outlive the session that they were got in.
     OldReferences,
 }
@@ -62,6 +70,10 @@ pub const BUGS: &[Bug] = &[
     Bug::ForgetEndpoints,
     Bug::DatagramTwice,
     Bug::OrphanSession,
+    Bug::DownTwice,
+    Bug::DownAfterUnwatch,
+    Bug::EarlyDown,
+    Bug::EarlyLoss,
     Bug::OldReferences,
 ];
 

@@ -6,9 +6,10 @@
 //! one. So a worker cannot tell by its own links that it has had everything. When the cluster actor
 //! ends a session, each worker closes its links, handles what had come in over them, and then says
 //! [`Emptied`] to every worker, through the lanes that the frames have taken. A worker that has heard
-//! it from all has handled whatever of the session arrives at all. Only when all workers have got there
-//! does the cluster actor let the next session with that node begin. No worker can see anything of the
-//! two in the wrong order.
+//! it from all has handled whatever of the session arrives at all. Then, and not before, its actors
+//! learn that those they watch are lost; and only when all workers have got there does the cluster
+//! actor let the next session with that node begin. No worker can see anything of the two in the wrong
+//! order.
 //!
 //! # Which references belong to it
 //!
@@ -29,6 +30,7 @@ use crate::{
     cluster::{self, SessionOver},
     core::Core,
     delivery::Peer,
+    planted::{Bug, planted},
     steward,
 };
 
@@ -76,6 +78,11 @@ struct Progress {
 pub(crate) struct LiveSessions(RefCell<BTreeMap<Peer, Progress>>);
 
 impl LiveSessions {
+    /// Whether something of this session may still come.
+    pub(crate) fn contains(&self, peer: Peer) -> bool {
+        self.0.borrow().contains_key(&peer)
+    }
+
     /// How references are bound to the session with a node.
     pub(crate) fn with(&self, node: NodeId) -> Option<Binding> {
         let sessions = self.0.borrow();
@@ -112,6 +119,9 @@ impl Core {
         if self.sessions.note(peer, |progress| progress.dropped = true) {
             self.say_emptied(peer, session);
         }
+        if planted(Bug::EarlyLoss) {
+            self.lose_watched(peer);
+        }
     }
 
     fn say_emptied(self: &Rc<Self>, peer: Peer, session: u64) {
@@ -134,6 +144,8 @@ impl Core {
             return;
         }
         self.sessions.0.borrow_mut().remove(&peer);
+        self.forget_watchers(peer);
+        self.lose_watched(peer);
         if let Err(error) = self.tell_system(cluster::here(self), SessionOver { session }) {
             tracing::error!(target: "annulus", %error, "the end of a session cannot be told");
         }

@@ -24,6 +24,10 @@ pub struct WorkerStats {
     pub lane_parcels: u64,
     /// Asks that wait for their outcome.
     pub asks_open: usize,
+    /// Watches of the worker's actors that are not over.
+    pub watches: usize,
+    /// Watchers that the worker's actors have, here or elsewhere.
+    pub watchers: usize,
     /// Answers that came for asks that had ended.
     pub answers_late: u64,
     /// Messages that reached nobody.
@@ -68,6 +72,8 @@ impl Core {
             messages_handled: self.messages_handled.get(),
             lane_parcels: self.lanes.crossings(),
             asks_open: self.asks.len(),
+            watches: self.watches.open(),
+            watchers: self.watches.watchers(),
             answers_late: self.asks.late.get(),
             dead_letters: self.dead_letters.total(),
             datagrams_dropped: self.datagrams.dropped.get(),

@@ -20,13 +20,14 @@ use crate::{
     reference::ActorRef,
     session::Emptied,
     timers::timeout,
+    watch::Notice,
 };
 
 /// The steward's index and generation on every worker: it is the first actor there.
 const INDEX: usize = 0;
 const GENERATION: u32 = 1;
 
-pub(crate) type Protocol = (Order, Join, Lives, Attach, ReadLinks, DropPeer, Emptied);
+pub(crate) type Protocol = (Order, Join, Lives, Attach, ReadLinks, DropPeer, Emptied, Notice);
 
 /// The steward of the worker that an address is on.
 pub(crate) fn of(address: Address) -> ActorRef<Protocol> {
@@ -158,5 +159,11 @@ impl Handler<DropPeer> for Steward {
 impl Handler<Emptied> for Steward {
     async fn handle(&mut self, emptied: Msg<Emptied>, context: &mut Context<Self>) {
         context.core().session_emptied(emptied.peer, emptied.session);
+    }
+}
+
+impl Handler<Notice> for Steward {
+    async fn handle(&mut self, notice: Msg<Notice>, context: &mut Context<Self>) {
+        context.core().take_notice(&notice);
     }
 }

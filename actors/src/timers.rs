@@ -22,7 +22,7 @@ use crate::{
     cell::ActorCell,
     contain::{discard, wake},
     core::Core,
-    delivery::Delivery,
+    delivery::{Delivery, Source},
     error::AskError,
     planted::{Bug, planted},
 };
@@ -192,7 +192,7 @@ impl Core {
         };
         let (actor, frame) = ring;
         let mut delivery = Delivery::new(Envelope::Frame(frame), None);
-        delivery.alarm = Some(key);
+        delivery.source = Some(Source::Alarm(key));
         self.deliver_alarm(&actor, delivery);
     }
 

@@ -66,6 +66,7 @@ mod random;
 mod seeds;
 mod sim;
 mod trace;
+mod watching;
 mod world;
 
 pub use annulus_macros::sim_test;
@@ -77,4 +78,5 @@ pub use crate::{
     random::Random,
     seeds::run_seeds,
     sim::{Leftovers, Sim},
+    watching::{Owed, WatchChecks},
 };

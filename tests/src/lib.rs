@@ -8,11 +8,13 @@
     reason = "tests look at real nodes from the outside: they use threads, sockets and clocks"
 )]
 
+pub mod cable;
 pub mod children;
 pub mod load;
 pub mod log;
 pub mod messages;
 pub mod raw;
+pub mod watching;
 
 use std::{
     future::{Future, poll_fn},
