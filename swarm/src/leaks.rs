@@ -13,6 +13,9 @@ const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// written in, and the ones that messages and answers to the worker itself are written in.
 const CHUNKS: usize = 16 + 1 + 1 + 1;
 
+/// Names of actors of a worker at most.
+const NAMES: usize = 2;
+
 /// Chunks for each link: one to receive in, and one to write in.
 const CHUNKS_OF_LINK: usize = 2;
 
@@ -29,7 +32,7 @@ fn leaks(sim: &Sim) -> Vec<String> {
     let of_node = |node: String| {
         let workers = sim.stats(&node);
         // An ask for each name of an actor of another worker waits for that one's end.
-        let names = workers.len().saturating_sub(1);
+        let names = NAMES * workers.len().saturating_sub(1);
         let worker = |(number, stats)| {
             let asks = if number == 0 { names } else { 0 };
             Some(format!("at rest, worker {number} of {node} has {}", excess(stats, asks)?))
@@ -58,6 +61,9 @@ fn excess(stats: &WorkerStats, asks: usize) -> Option<String> {
         return Some(format!(
             "{mailbox_messages} messages with {mailbox_bytes} bytes in mailboxes"
         ));
+    }
+    if (stats.watches, stats.watchers) != (0, 0) {
+        return Some(format!("{} watches and {} watchers", stats.watches, stats.watchers));
     }
     let needed = CHUNKS + CHUNKS_OF_LINK * links;
     (chunks > needed).then(|| format!("{chunks} chunks instead of {needed}, with {links} links"))

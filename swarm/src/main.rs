@@ -11,6 +11,7 @@ mod plan;
 mod plant;
 mod run;
 mod traffic;
+mod watchers;
 
 use std::process::ExitCode;
 

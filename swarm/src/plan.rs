@@ -47,6 +47,9 @@ pub(crate) const MARKS: &[&str] = &[
     "trouble met a comeback",
     "turn was slow",
     "window was full",
+    "watched actor ended",
+    "watched actor was gone",
+    "watched actor was lost",
 ];
 
 /// A node that was paused is not paused again for so long: an ask that ran out meanwhile has to end in

@@ -3,7 +3,7 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use annulus::{Limits, NodeBuilder, NodeHandle};
-use annulus_sim::{Checks, Faults, Leftovers, Marks, Random, Sim, Sums};
+use annulus_sim::{Checks, Faults, Leftovers, Marks, Random, Sim, Sums, WatchChecks};
 
 use crate::{
     actors::{Canceller, Clockmaker, Hermit, Say, Shopkeeper, shop},
@@ -11,6 +11,7 @@ use crate::{
     clerk::{Books, Clerk},
     leaks, plan,
     traffic::{Customer, Shops},
+    watchers::{self, Errand, Watcher, watcher},
 };
 
 /// What runs have in common.
@@ -55,6 +56,8 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
         (0..count).map(|node| (format!("n{node}"), random.between(1, 3) as usize)).collect();
     let business = Business::default();
     let books = Books::new(checks.clone(), business.clone());
+    let seen = WatchChecks::new(checks.clone());
+    let mut watching = Errand::new(&business, &seen, &checks, &shops, seed);
     let ports = Ports { moves: random.happens(0.5), moved: Rc::default() };
     // An ask without a limit does not time out, so what it waits for in vain shows.
     let limits = Limits { ask_timeout: Duration::from_hours(1), ..Limits::default() };
@@ -62,7 +65,8 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     for (name, workers) in &shops {
         let (checks, shops, random) = (checks.clone(), shops.clone(), random.fork());
         let (business, clerks) = (business.clone(), books.clone());
-        let set_up = SetUp { checks, business, shops, random, quiet, clerks };
+        let watching = watching.fork();
+        let set_up = SetUp { checks, business, shops, random, quiet, clerks, watching };
         let (ports, lives) = (ports.clone(), Cell::new(0));
         let settings = move |node: NodeBuilder| {
             ports.open(node, lives.replace(lives.get() + 1)).limits(limits)
@@ -75,7 +79,7 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     }
     sim.run_for(healed_at);
     heal(&mut sim);
-    sim.run_for(settings.time - healed_at);
+    watchers::settle(&mut sim, &seen, settings.time - healed_at);
     everyone_reaches_everyone(&mut sim, &checks, &shops);
     business.close();
     leaks::at_rest(&mut sim, &checks);
@@ -89,6 +93,7 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     if ports.moved.get() {
         marks.hit("node came back elsewhere");
     }
+    marks.add(&seen.marks());
     Outcome {
         violations: sums.violations.clone(),
         marks,
@@ -138,6 +143,7 @@ struct SetUp {
     /// Without actors that have timers.
     quiet: bool,
     clerks: Books,
+    watching: Errand,
 }
 
 impl SetUp {
@@ -166,6 +172,10 @@ impl SetUp {
                 let _ = node.spawn_with(worker, clockmaker).await;
                 let _ = node.spawn_with(worker, canceller).await;
                 let _ = node.spawn_with(worker, hermit).await;
+                let errand = self.watching.fork();
+                let watches = node.spawn_with(worker, move || Watcher::new(errand)).await;
+                let Ok(watches) = watches else { return };
+                let _ = watcher(worker).register(watches).await;
             }
         }
     }
