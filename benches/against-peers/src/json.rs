@@ -47,7 +47,7 @@ pub(crate) fn print(rows: &[Row]) {
             rounds: row.rounds(),
             min: cost.map(|cost| cost.min),
             max: cost.map(|cost| cost.max),
-            note: row.failure.clone(),
+            note: row.note(),
         };
         println!("{}", serde_json::to_string(&line).expect("numbers and texts can be written"));
     }

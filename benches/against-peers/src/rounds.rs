@@ -54,6 +54,13 @@ impl Row {
         self.measured.len()
     }
 
+    /// What is to be said of the figures.
+    pub(crate) fn note(&self) -> Option<String> {
+        let fuller = cfg!(feature = "peer-defaults")
+            && matches!(self.subject, Subject::Kameo | Subject::Ractor);
+        self.failure.clone().or_else(|| fuller.then(|| "built with its default features".into()))
+    }
+
     fn timed(&self) -> impl Iterator<Item = &Measured> {
         self.measured.iter().filter(|one| one.bytes.is_none())
     }

@@ -49,7 +49,7 @@ fn print_row(row: &Row, best_peer: Option<f64>) {
         number(cost.min),
         number(cost.max),
     );
-    if let Some(failure) = &row.failure {
-        println!("    {} of the rounds only: {failure}", row.rounds());
+    if let Some(note) = row.note() {
+        println!("    from {} rounds: {note}", row.rounds());
     }
 }

@@ -6,6 +6,7 @@ mod io_uring;
 mod kameo;
 mod ractor;
 mod runtimes;
+mod spin;
 mod tokio_mpsc;
 mod xtra;
 

@@ -1,15 +1,16 @@
 //! The tokio runtimes that kameo, ractor, xtra and raw tokio tasks run on.
 
 use std::{
-    future::{Future, pending, poll_fn},
+    future::{Future, pending},
     sync::mpsc,
-    task::Poll,
     thread,
 };
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{pin, works::Work};
+
+use super::spin::spin;
 
 /// What kind of runtime it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +66,7 @@ fn several_threads(workers: usize) -> Runtime {
     builder.build().expect("a runtime can be made")
 }
 
-/// For the other flavors a runtime asks for I/O and for what other threads have sent only now and
-/// then; while it spins, it asks each time.
+/// While it spins, it looks at what other threads have sent after each task.
 fn one_thread(flavor: Flavor, work: Work) -> Runtime {
     let mut builder = Builder::new_current_thread();
     match flavor {
@@ -89,13 +89,4 @@ fn on_thread(flavor: Flavor, work: Work, worker: usize) -> Handle {
         runtime.block_on(pending::<()>());
     });
     take.recv().expect("the runtime comes up")
-}
-
-/// Keeps a runtime from going to sleep: a task that is always ready.
-async fn spin() {
-    poll_fn(|context| {
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
 }
