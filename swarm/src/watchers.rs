@@ -219,11 +219,18 @@ async fn talk(me: Access<Speaker>, id: u64, mut errand: Errand) -> Result<(), Er
         // A talk that is interrupted is taken up again.
         while let Ok(to) = name.find_on(&node, PATIENCE).await {
             match talk_to(to, me.me(), id, &mut errand).await {
-                Ok(Then::Ends) if errand.random.happens(0.7) => {
-                    me.with(|_, context| context.stop()).await?;
-                    return Ok(());
+                Ok(Then::Ends(word)) if errand.random.happens(0.7) => {
+                    let book = errand.book.clone();
+                    let speak_and_stop = move |context: &mut Context<Speaker>| {
+                        let (line, number) = (word.line, word.number);
+                        if to.tell(word).is_ok() {
+                            book.said(line, number);
+                        }
+                        context.stop();
+                    };
+                    return Ok(me.with(|_, context| speak_and_stop(context)).await?);
                 }
-                Ok(Then::Ends) => return Ok(me.me().stop(StopMode::Kill)?),
+                Ok(Then::Ends(_)) => return Ok(me.me().stop(StopMode::Kill)?),
                 Ok(Then::Leaves) => break,
                 Err(_) if errand.business.is_open() => {}
                 Err(_) => break,
@@ -236,7 +243,8 @@ async fn talk(me: Access<Speaker>, id: u64, mut errand: Errand) -> Result<(), Er
 /// What a speaker does when it has said all.
 enum Then {
     Leaves,
-    Ends,
+    /// This is the last word, if there is still time for it.
+    Ends(Speech),
 }
 
 /// Says a number of things on a line of their own.
@@ -261,7 +269,7 @@ async fn talk_to(
         }
     }
     if random.happens(0.4) {
-        return Ok(Then::Ends);
+        return Ok(Then::Ends(Speech { line, number: last + 1, filling: Vec::new() }));
     }
     to.send(Leave { line, number: last + 1 }).await?;
     book.said(line, last + 1);
