@@ -37,10 +37,10 @@ pub(crate) struct ActorTable {
     max: usize,
     cells: RefCell<Slab<Rc<ActorCell>>>,
     generation: Cell<u32>,
-    /// A waker for the next poll of an actor that has none of its own. It is given to the actor only
-    /// if the actor keeps it, that is, if its handler is suspended; so handlers that are not cost no
-    /// waker.
-    spare: RefCell<Option<OwnWaker>>,
+    /// Wakers for polls of actors that have none of their own. One is given to the actor only if the
+    /// actor keeps it, that is, if its handler is suspended; so handlers that are not cost no waker.
+    /// There are as many as polls within each other.
+    spares: RefCell<Vec<OwnWaker>>,
 }
 
 /// References to a waker that nobody has kept: the two in [`OwnWaker`].
@@ -53,7 +53,7 @@ impl ActorTable {
             max,
             cells: RefCell::default(),
             generation: Cell::new(0),
-            spare: RefCell::new(None),
+            spares: RefCell::default(),
         }
     }
 
@@ -230,13 +230,15 @@ impl Core {
             own.wake.disarm();
             return self.poll_as(target, own, life.as_mut());
         }
-        let mut spare = self.actors.spare.borrow_mut();
-        let own = spare.get_or_insert_with(|| OwnWaker::new(target, self.entry()));
+        let spare = self.actors.spares.borrow_mut().pop();
+        let own = spare.unwrap_or_else(|| OwnWaker::new(target, self.entry()));
         own.wake.retarget(target);
-        let polled = self.poll_as(target, own, life.as_mut());
+        let polled = self.poll_as(target, &own, life.as_mut());
         if Arc::strong_count(&own.wake) > UNSHARED {
             // Somebody keeps a clone: from now on this is the waker of this actor.
-            cell.waker.replace(spare.take());
+            cell.waker.replace(Some(own));
+        } else {
+            self.actors.spares.borrow_mut().push(own);
         }
         polled
     }
@@ -249,9 +251,9 @@ impl Core {
         own: &OwnWaker,
         future: Pin<&mut dyn Future<Output = T>>,
     ) -> Poll<T> {
-        self.polled.set(Some((target, own.waker.data())));
+        let outer = self.polled.replace(Some((target, own.waker.data())));
         let polled = future.poll(&mut TaskContext::from_waker(&own.waker));
-        self.polled.set(None);
+        self.polled.set(outer);
         polled
     }
 

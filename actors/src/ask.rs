@@ -75,7 +75,7 @@ enum Wakeup {
     Run(Runnable),
     /// Something in between polls it, a combinator of futures for example.
     Wake(Waker),
-    /// It has been told.
+    /// It has been told, or knows without being told.
     Spent,
 }
 
@@ -110,13 +110,15 @@ pub(crate) struct AskTable {
 const MAX_ASKS: usize = 1 << 20;
 
 impl AskTable {
-    fn insert(&self, peer: Option<Peer>, wakeup: Wakeup) -> Option<AskKey> {
+    /// An ask that nobody waits for yet.
+    fn insert(&self, peer: Option<Peer>) -> Option<AskKey> {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= MAX_ASKS {
             return None;
         }
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
+        let wakeup = Wakeup::Spent;
         let index =
             waiting.insert(Waiting { generation, peer, timer: None, wakeup, outcome: None });
         Some(AskKey { index: index as u32, generation })
@@ -127,6 +129,11 @@ impl AskTable {
         let ask = waiting.get_mut(key.index as usize)?;
         let is_it = ask.generation == key.generation || planted(Bug::StaleAnswer);
         is_it.then(|| look(ask))
+    }
+
+    /// Takes out an ask that has ended.
+    fn take_outcome(&self, key: AskKey) -> Option<Outcome> {
+        self.remove_if(key, |ask| ask.outcome.is_some())?.outcome
     }
 
     fn remove(&self, key: AskKey) -> Option<Waiting> {
@@ -231,7 +238,7 @@ impl Core {
         }
     }
 
-    /// Sends an ask and opens its entry in the table.
+    /// Sends an ask. If the actor is idle and nothing is in the way of the message, it is handled at once.
     fn open_ask<M: Message>(
         self: &Rc<Self>,
         to: Address,
@@ -239,31 +246,54 @@ impl Core {
         message: &mut Option<M>,
         timeout: Option<Duration>,
         waker: &Waker,
-    ) -> Result<AskKey, AskError> {
+    ) -> Opened {
+        let is_next = way == Way::Link && self.may_hand_over(to);
+        let Sent { key, limit } = match self.send_ask(to, way, message, timeout) {
+            Ok(sent) => sent,
+            Err(error) => return Opened::Ended(Err(error)),
+        };
+        if is_next {
+            self.hand_over();
+        }
+        if let Some(outcome) = self.asks.take_outcome(key) {
+            return Opened::Ended(outcome);
+        }
+        // A limit that somebody has chosen counts from now; against the node's own the time since the
+        // turn began is nothing.
+        let deadline = match limit {
+            Some(limit) => self.io.now().after(limit),
+            None => self.now().after(self.limits().ask_timeout),
+        };
+        let timer = self.insert_timer(deadline, TimerEvent::Ask(key));
+        let wakeup = Wakeup::of(self, waker);
+        self.asks.with(key, |ask| {
+            ask.timer = Some(timer);
+            ask.wakeup = wakeup;
+        });
+        Opened::Waiting(key)
+    }
+
+    /// Opens an ask's entry in the table, and sends its message.
+    fn send_ask<M: Message>(
+        self: &Rc<Self>,
+        to: Address,
+        way: Way,
+        message: &mut Option<M>,
+        timeout: Option<Duration>,
+    ) -> Result<Sent, AskError> {
         let extensions = self.ask_extensions(to, timeout)?;
         let said = extensions.as_ref();
-        let peer = self.peer_of(to);
-        let wakeup = Wakeup::of(self, waker);
-        let key = self.asks.insert(peer, wakeup).ok_or(AskError::Overloaded)?;
+        let key = self.asks.insert(self.peer_of(to)).ok_or(AskError::Overloaded)?;
         let correlation = key.correlation(self.worker());
         let sent = match way {
             Way::Link => self.send(to, Kind::Ask, correlation, said, message, Admission::Bounded),
             Way::Datagram => self.send_datagram(to, Kind::Ask, correlation, said, message),
         };
         if let Err(error) = sent {
-            let ask = self.asks.remove(key);
-            discard("a waker", ask);
+            self.asks.remove(key);
             return Err(error.into());
         }
-        // A limit that somebody has chosen counts from now; against the node's own the time since the
-        // turn began is nothing.
-        let deadline = match said.and_then(|said| said.remaining) {
-            Some(remaining) => self.io.now().after(remaining),
-            None => self.now().after(self.limits().ask_timeout),
-        };
-        let timer = self.insert_timer(deadline, TimerEvent::Ask(key));
-        self.asks.with(key, |ask| ask.timer = Some(timer));
-        Ok(key)
+        Ok(Sent { key, limit: said.and_then(|said| said.remaining) })
     }
 
     /// What the ask inherits from the handler that makes it, and its own limit; `None` if it has neither.
@@ -317,6 +347,19 @@ pub(crate) enum Way {
     Datagram,
 }
 
+/// An ask whose message is on its way.
+struct Sent {
+    key: AskKey,
+    /// What is left of the time that somebody has given it.
+    limit: Option<Duration>,
+}
+
+/// What came of an ask's first poll.
+enum Opened {
+    Waiting(AskKey),
+    Ended(Outcome),
+}
+
 enum State<M> {
     Unsent { to: Address, way: Way, message: Option<M>, timeout: Option<Duration> },
     Waiting(AskKey),
@@ -362,14 +405,14 @@ impl<M: Message> Future for Ask<M> {
             let (to, way, timeout) = (*to, *way, *timeout);
             let waker = context.waker();
             let opened = Core::try_with(|core| core.open_ask(to, way, message, timeout, waker))
-                .unwrap_or(Err(AskError::NoWorker));
+                .unwrap_or(Opened::Ended(Err(AskError::NoWorker)));
             this.state = State::Done;
             return match opened {
-                Ok(key) => {
+                Opened::Waiting(key) => {
                     this.state = State::Waiting(key);
                     Poll::Pending
                 }
-                Err(error) => Poll::Ready(Err(error)),
+                Opened::Ended(outcome) => Poll::Ready(outcome.and_then(open_reply::<M>)),
             };
         }
         let State::Waiting(key) = this.state else { panic!("an ask is polled after its outcome") };
@@ -398,8 +441,8 @@ fn open_reply<M: Message>(envelope: Envelope) -> Result<Msg<M::Reply>, AskError>
 
 impl Core {
     fn poll_ask(&self, key: AskKey, waker: &Waker) -> Poll<Outcome> {
-        if let Some(ask) = self.asks.remove_if(key, |ask| ask.outcome.is_some()) {
-            return Poll::Ready(ask.outcome.unwrap_or(Err(AskError::Cancelled)));
+        if let Some(outcome) = self.asks.take_outcome(key) {
+            return Poll::Ready(outcome);
         }
         let Some(known) = self.asks.with(key, |ask| ask.wakeup.is_of(self, waker)) else {
             // The table was cleared under it: the node has shut down.

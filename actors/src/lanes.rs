@@ -9,7 +9,7 @@ use std::{
 use annulus_codec::{
     chunk::{ChunkPool, SealedChunk},
     frame::Frames,
-    outbox::{Crossing, Destination, Outbox, OutboxLimits, Parcel},
+    outbox::{Crossing, Destination, Landing, Outbox, OutboxLimits, Parcel},
 };
 use annulus_transport::lane::{self, Receiver, Sender};
 
@@ -66,6 +66,7 @@ struct Outbound {
 
 /// The way from one other worker.
 struct Inbound {
+    from: usize,
     crossings: RefCell<Receiver<Crossing>>,
     /// What is left of a walk.
     unwalked: RefCell<Option<Frames>>,
@@ -78,6 +79,8 @@ pub(crate) struct Lanes {
     inbound: Vec<Option<Inbound>>,
     /// Which lane is emptied first: another one each time, since there may be no time for all.
     first: Cell<usize>,
+    /// Where small parcels come in.
+    landing: RefCell<Landing>,
     /// Parcels taken in since the start.
     crossings: Cell<u64>,
 }
@@ -99,9 +102,10 @@ impl Lanes {
                 entry: entry.clone(),
             })
         });
-        let inbound = ends.inbound.into_iter().map(|ends| {
+        let inbound = ends.inbound.into_iter().enumerate().map(|(from, ends)| {
             let InboundEnds { crossings, returns } = ends?;
             Some(Inbound {
+                from,
                 crossings: RefCell::new(crossings),
                 unwalked: RefCell::default(),
                 returns: RefCell::new(returns),
@@ -111,6 +115,7 @@ impl Lanes {
             outbound: outbound.collect(),
             inbound: inbound.collect(),
             first: Cell::new(0),
+            landing: RefCell::new(Landing::new(pool.clone())),
             crossings: Cell::new(0),
         }
     }
@@ -161,10 +166,8 @@ impl Core {
                 let Some(parcel) = self.next_parcel(inbound) else { break };
                 any = true;
                 let Some(walked) = self.walk(parcel, false) else { continue };
-                if walked.peek().is_some() {
+                if !walked.is_at_end() {
                     inbound.unwalked.replace(Some(walked));
-                } else {
-                    self.send_home(inbound, walked);
                 }
             }
         }
@@ -177,20 +180,23 @@ impl Core {
         }
         let crossing = inbound.crossings.borrow_mut().try_recv()?;
         self.lanes.crossings.set(self.lanes.crossings.get() + 1);
-        Some(crossing.open(&self.pool))
+        Some(crossing.open(&mut self.lanes.landing.borrow_mut(), inbound.from as u32))
     }
 
-    /// Gives a chunk that has been walked back to its worker, if nobody has kept a message of it.
-    fn send_home(&self, inbound: &Inbound, walked: Frames) {
-        if let Ok(chunk) = walked.into_bytes().try_seal()
-            && let Err(chunk) = inbound.returns.borrow_mut().try_send(chunk)
-        {
-            self.pool.restock(chunk);
+    /// Gives chunks of other workers back to them. Each keeps as much memory as it had: two workers that ask
+    /// each other would else end up with all chunks on one side.
+    fn send_home(&self) {
+        while let Some((lender, chunk)) = self.pool.pop_borrowed() {
+            let Some(inbound) = &self.lanes.inbound[lender as usize] else { continue };
+            if let Err(chunk) = inbound.returns.borrow_mut().try_send(chunk) {
+                self.pool.restock(chunk);
+            }
         }
     }
 
     /// Publishes what waits for other workers, and rings for those that are parked.
     pub(crate) fn flush_lanes(&self) {
+        self.send_home();
         for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
             let Some(outbound) = outbound else { continue };
             let mut outbox = outbound.outbox.borrow_mut();

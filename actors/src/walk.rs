@@ -2,6 +2,9 @@
 //!
 //! Frames stay where they are while they are walked. An actor that is idle takes its frames from there
 //! itself, one after the other, as long as they are for it: a burst for one actor costs one poll.
+//!
+//! An ask of an idle actor, with no other message before it, is walked while its asker is polled, and is
+//! mostly answered by the time that the asker would have begun to wait.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,6 +12,7 @@ use std::{
 };
 
 use annulus_codec::{
+    address::Address,
     archive::AccessError,
     frame::{Frame, Frames, Header, Kind},
     message::{Message, MessageId},
@@ -28,9 +32,20 @@ pub(crate) struct Walk {
     frames: RefCell<Option<Frames>>,
     /// Whether the places of these messages in the mailboxes are kept: they come from the own inbox.
     promised: Cell<bool>,
+    /// Walks that have been interrupted for this one.
+    depth: Cell<u32>,
 }
 
+/// How many asks may be handled within each other's polls: the stack has to hold all of them.
+const HANDOVERS: u32 = 8;
+
 impl Walk {
+    /// Whether nothing is left to be walked.
+    #[inline]
+    fn is_at_end(&self) -> bool {
+        self.frames.borrow().as_ref().is_none_or(Frames::is_at_end)
+    }
+
     #[inline]
     fn peek(&self) -> Option<Header> {
         self.frames.borrow().as_ref()?.peek()
@@ -111,6 +126,30 @@ impl Core {
                 None
             }
         }
+    }
+
+    /// Whether a message that is sent to an actor now would be the next to be handled, and may be at once:
+    /// the actor is idle, and nobody has sent anything before that waits.
+    #[inline]
+    pub(crate) fn may_hand_over(&self, to: Address) -> bool {
+        let (slot, generation) = (to.slot(), to.generation());
+        self.is_here(to.node())
+            && slot.worker() == self.worker()
+            && self.walk.depth.get() < HANDOVERS
+            && self.walk.is_at_end()
+            && self.inbox.borrow().is_empty()
+            && self.actors.look(slot.index(), generation, |cell| cell.waits()) == Some(true)
+            && self.clock.allows()
+    }
+
+    /// Hands out what is in the inbox while somebody is polled.
+    pub(crate) fn hand_over(self: &Rc<Self>) {
+        let (frames, promised) = (self.walk.frames.take(), self.walk.promised.get());
+        self.walk.depth.set(self.walk.depth.get() + 1);
+        self.walk_inbox();
+        self.walk.depth.set(self.walk.depth.get() - 1);
+        self.walk.frames.replace(frames);
+        self.walk.promised.set(promised);
     }
 
     fn walk_frames(self: &Rc<Self>, promised: bool) {

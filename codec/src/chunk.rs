@@ -41,9 +41,24 @@ struct Head {
     capacity: usize,
     /// The pool to go back to; `None` while the chunk is sealed, so that no `Rc` crosses threads.
     pool: Cell<Option<ChunkPool>>,
+    /// Whose the chunk is, if the pool has it from another thread.
+    lender: Cell<Option<Lender>>,
 }
 
 const _: () = assert!(size_of::<Head>() == CHUNK_ALIGN);
+
+impl Head {
+    /// Before the chunk leaves its thread.
+    fn leave_pool(&self) {
+        self.lender.set(None);
+        if let Some(pool) = self.pool.take() {
+            pool.0.take_back(self.capacity);
+        }
+    }
+}
+
+/// The thread that a chunk came from: its number, whatever that means to the caller.
+pub type Lender = u32;
 
 /// Memory for a chunk was refused: the pool's limit is reached, or it was more than [`MAX_CHUNK`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +83,8 @@ pub struct ChunkPool(Rc<Store>);
 
 struct Store {
     free: RefCell<Vec<SealedChunk>>,
+    /// Idle chunks of other threads.
+    borrowed: RefCell<Vec<(Lender, SealedChunk)>>,
     chunk_size: usize,
     free_max: usize,
     limit: usize,
@@ -99,6 +116,7 @@ impl ChunkPool {
         );
         ChunkPool(Rc::new(Store {
             free: RefCell::new(Vec::with_capacity(free_max)),
+            borrowed: RefCell::default(),
             chunk_size,
             free_max,
             limit,
@@ -172,12 +190,24 @@ impl ChunkPool {
         self.acquire_sized(wanted.min(left - left % CHUNK_ALIGN).max(needed))
     }
 
-    /// Takes over a chunk that another thread sealed; all its committed bytes, as one lease.
+    /// Takes over a chunk that another thread sealed; all its committed bytes, as one lease. When it is idle it
+    /// is to be [given back](Self::pop_borrowed).
     ///
     /// This never fails: the memory is already there. It counts towards the limit from now on.
-    pub fn open(&self, chunk: SealedChunk) -> Lease {
+    pub fn open(&self, chunk: SealedChunk, lender: Lender) -> Lease {
         let mut writer = self.adopt(chunk);
+        writer.head().lender.set(Some(lender));
         writer.take_committed()
+    }
+
+    /// A lease on a copy of these bytes. As with [`open`](Self::open), this never fails.
+    pub(crate) fn copy_of(&self, bytes: &[u8]) -> Lease {
+        self.adopt(SealedChunk::copy_of(bytes)).take_committed()
+    }
+
+    /// An idle chunk that another thread has lent, and which one. What is not given back stays here.
+    pub fn pop_borrowed(&self) -> Option<(Lender, SealedChunk)> {
+        self.0.borrowed.borrow_mut().pop()
     }
 
     /// Puts an idle chunk at rest, or frees it if enough are at rest already.
@@ -205,6 +235,14 @@ impl ChunkPool {
 
     fn give_back(self, chunk: SealedChunk) {
         self.0.take_back(chunk.capacity());
+        let lender = chunk.head().lender.take();
+        if let Some(lender) = lender
+            && let Ok(mut borrowed) = self.0.borrowed.try_borrow_mut()
+            && chunk.capacity() == self.0.chunk_size
+            && borrowed.len() < self.0.free_max
+        {
+            return borrowed.push((lender, chunk));
+        }
         self.restock(chunk);
     }
 }
@@ -262,18 +300,19 @@ impl SealedChunk {
         let Some(head) = NonNull::new(unsafe { alloc(layout) }.cast::<Head>()) else {
             handle_alloc_error(layout)
         };
-        let value = Head { owners: Cell::new(0), capacity, pool: Cell::new(None) };
+        let value =
+            Head { owners: Cell::new(0), capacity, pool: Cell::new(None), lender: Cell::new(None) };
         // SAFETY: freshly allocated, large enough, and aligned for a head by `layout`.
         unsafe { head.write(value) };
         SealedChunk { head, committed: 0, taken: 0 }
     }
 
-    /// A chunk of its own for a copy of a lease's bytes.
-    pub(crate) fn copy_of(lease: &Lease) -> Self {
-        let mut chunk = Self::allocate(lease.len().max(1).next_multiple_of(CHUNK_ALIGN));
+    /// A chunk of its own for a copy of these bytes.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Self {
+        let mut chunk = Self::allocate(bytes.len().max(1).next_multiple_of(CHUNK_ALIGN));
         let mut writer =
             ManuallyDrop::new(ChunkWriter { head: chunk.head, committed: 0, taken: 0 });
-        writer.append(lease);
+        writer.append(bytes);
         chunk.committed = writer.committed;
         chunk
     }
@@ -419,6 +458,12 @@ impl ChunkWriter {
         lease
     }
 
+    /// Gives up the committed bytes that have not been taken.
+    pub(crate) fn skip(&mut self) {
+        self.taken = self.committed;
+        self.rewind();
+    }
+
     /// A lease on everything that has been committed, taken or not.
     pub fn whole(&self) -> Lease {
         self.lease(0, self.committed)
@@ -459,9 +504,7 @@ impl ChunkWriter {
             return Err(self);
         }
         let this = ManuallyDrop::new(self);
-        if let Some(pool) = this.head().pool.take() {
-            pool.0.take_back(this.head().capacity);
-        }
+        this.head().leave_pool();
         Ok(SealedChunk { head: this.head, committed: this.committed, taken: this.taken })
     }
 }
@@ -573,9 +616,7 @@ impl Lease {
             return Err(self);
         }
         let this = ManuallyDrop::new(self);
-        if let Some(pool) = this.head().pool.take() {
-            pool.0.take_back(this.head().capacity);
-        }
+        this.head().leave_pool();
         let taken = this.span.start();
         Ok(SealedChunk { head: this.head, committed: taken + this.span.len(), taken })
     }

@@ -367,6 +367,12 @@ impl Frames {
         self.bytes
     }
 
+    /// Whether all frames have been taken.
+    #[inline]
+    pub fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
     /// The fixed part of the next frame; `None` at the end.
     #[inline]
     pub fn peek(&self) -> Option<Header> {

@@ -9,7 +9,7 @@ use annulus_codec::{
     frame::{FrameReader, Kind, scan},
     hash::hash64,
     message::{Message, MessageId},
-    outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel, PushError},
+    outbox::{Admission, Crossing, Destination, Landing, Outbox, OutboxLimits, Parcel, PushError},
     passing::{ByArchive, ByValue, Envelope, Passing},
 };
 use common::*;
@@ -101,13 +101,13 @@ fn p1_messages_frames_and_values_keep_their_order_between_workers() {
     let (near, far) = (pool(), pool());
     let mut outbox = Outbox::new(Destination::Worker, LIMITS, near.clone());
     let last = push_a_mix(&mut outbox, Destination::Worker, 20);
-    let mut seen = Vec::new();
+    let (mut landing, mut seen) = (Landing::new(far.clone()), Vec::new());
     while let Some(crossing) = outbox.pop_crossing() {
-        seen.extend(numbers(crossing.open(&far)));
+        seen.extend(numbers(crossing.open(&mut landing, 0)));
     }
     assert_eq!(seen, (1..=last).collect::<Vec<_>>());
     assert_eq!(outbox.bytes(), 0);
-    drop(outbox);
+    drop((outbox, landing));
     assert_eq!((near.bytes_lent(), far.bytes_lent()), (0, 0));
 }
 
@@ -140,10 +140,14 @@ fn crossing_threads_keeps_both_accounts() {
         push(&mut outbox, &"x".repeat(round * 40), 1).unwrap();
     }
     let crossings: Vec<_> = std::iter::from_fn(|| outbox.pop_crossing()).collect();
+    drop(outbox);
     assert_eq!(near.bytes_lent(), 0, "what is under way is nobody's");
     let there = move || {
         let far = ChunkPool::new(1024, 2, 1 << 20);
-        let opened: Vec<_> = crossings.into_iter().map(|crossing| crossing.open(&far)).collect();
+        let mut landing = Landing::new(far.clone());
+        let open = |crossing: Crossing| crossing.open(&mut landing, 0);
+        let opened: Vec<_> = crossings.into_iter().map(open).collect();
+        drop(landing);
         assert!(far.bytes_lent() > 0);
         let frames = opened.into_iter().flat_map(frames_of).count();
         assert_eq!((frames, far.bytes_lent()), (100, 0));
@@ -160,7 +164,8 @@ fn a_shared_frame_crosses_as_a_copy() {
     let mut outbox = Outbox::new(Destination::Worker, LIMITS, near);
     let kept = archived_of(&Text("s".repeat(9000)));
     outbox.push_archived(header_of::<Text>(Kind::Tell, 1), kept.clone()).unwrap();
-    let Parcel::Single(crossed) = outbox.pop_crossing().unwrap().open(&far) else { panic!() };
+    let crossed = outbox.pop_crossing().unwrap().open(&mut Landing::new(far.clone()), 0);
+    let Parcel::Single(crossed) = crossed else { panic!() };
     let crossed: Archived<Text> = ByArchive::open(crossed).unwrap();
     assert_eq!(crossed.0, kept.0);
     assert_ne!(crossed.payload().as_ptr(), kept.payload().as_ptr());
@@ -249,9 +254,9 @@ fn trust_follows_the_bytes() {
             outbox.push_relayed(&foreign, &Extensions::default()).unwrap();
             outbox.push_relayed(&own, &Extensions::default()).unwrap();
         }
-        let far = pool();
+        let mut landing = Landing::new(pool());
         let parcels = std::iter::from_fn(|| here.pop());
-        let crossed = std::iter::from_fn(|| worker.pop_crossing()).map(|c| c.open(&far));
+        let crossed = std::iter::from_fn(|| worker.pop_crossing()).map(|c| c.open(&mut landing, 0));
         let trusted: Vec<bool> =
             parcels.chain(crossed).flat_map(frames_of).map(|frame| frame.trusted()).collect();
         assert_eq!(trusted, [false, true].repeat(2));
@@ -302,4 +307,38 @@ fn a_message_that_memory_is_left_for_is_taken() {
         assert_eq!(pushed, if fits { Ok(()) } else { Err(exhausted) });
         assert_eq!(pool.bytes_lent(), if fits { needed } else { 0 });
     }
+}
+
+#[test]
+fn few_bytes_cross_without_a_chunk_and_never_find_no_memory() {
+    let near = pool();
+    let mut outbox = Outbox::new(Destination::Worker, LIMITS, near.clone());
+    // No chunk fits into this memory.
+    let far = ChunkPool::new(1024, 2, 64);
+    let mut landing = Landing::new(far.clone());
+    let mut kept = Vec::new();
+    for number in 1..=20 {
+        push(&mut outbox, "x", number).unwrap();
+        let crossing = outbox.pop_crossing().unwrap();
+        kept.extend(frames_of(crossing.open(&mut landing, 0)));
+        assert_eq!(near.chunks_lent(), 1, "nothing of it has left");
+    }
+    let seen: Vec<u64> = kept.iter().map(|frame| frame.header().correlation).collect();
+    assert_eq!(seen, (1..=20).collect::<Vec<_>>());
+    drop((kept, landing));
+    assert_eq!(far.bytes_lent(), 0);
+}
+
+#[test]
+fn idle_chunks_of_other_threads_can_be_given_back() {
+    let (near, far) = (pool(), pool());
+    let mut outbox = Outbox::new(Destination::Worker, LIMITS, near);
+    let mut landing = Landing::new(far.clone());
+    push(&mut outbox, &"x".repeat(500), 1).unwrap();
+    let opened = outbox.pop_crossing().unwrap().open(&mut landing, 7);
+    assert!(far.pop_borrowed().is_none(), "it is still read");
+    drop(opened);
+    let (lender, chunk) = far.pop_borrowed().unwrap();
+    assert_eq!((lender, chunk.len(), far.bytes_lent()), (7, 0, 0));
+    assert!(far.pop_borrowed().is_none());
 }

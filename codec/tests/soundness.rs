@@ -14,7 +14,7 @@ use annulus_codec::{
     extension::Extensions,
     frame::{FrameReader, Header, Kind},
     message::Message,
-    outbox::{Admission, Destination, Outbox, Parcel},
+    outbox::{Admission, Destination, Landing, Outbox, Parcel},
 };
 use common::*;
 
@@ -58,7 +58,11 @@ fn bytes_for_a_node_do_not_cross_to_a_worker() {
     let mut outbox = Outbox::new(Destination::Node, LIMITS, pool());
     outbox.push_prefix(&garbage()).unwrap();
     let crossed = quietly(|| outbox.pop_crossing());
-    assert!(!crossed.flatten().is_some_and(|crossing| forged(crossing.open(&pool()))));
+    assert!(
+        !crossed
+            .flatten()
+            .is_some_and(|crossing| { forged(crossing.open(&mut Landing::new(pool()), 0)) })
+    );
 }
 
 #[test]

@@ -10,8 +10,9 @@ use annulus_sim::{Checks, Sim};
 const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Chunks that a worker without links holds: those that datagrams are received in, the one that they are
-/// written in, and the ones that messages and answers to the worker itself are written in.
-const CHUNKS: usize = 16 + 1 + 1 + 1;
+/// written in, the ones that messages and answers to the worker itself are written in, and the one that
+/// small messages of other workers come in.
+const CHUNKS: usize = 16 + 1 + 1 + 1 + 1;
 
 /// Names of actors of a worker at most.
 const NAMES: usize = 2;
@@ -31,11 +32,12 @@ fn leaks(sim: &Sim) -> Vec<String> {
     let nodes = sim.names().into_iter();
     let of_node = |node: String| {
         let workers = sim.stats(&node);
-        // An ask for each name of an actor of another worker waits for that one's end.
-        let names = NAMES * workers.len().saturating_sub(1);
+        let others = workers.len().saturating_sub(1);
         let worker = |(number, stats)| {
-            let asks = if number == 0 { names } else { 0 };
-            Some(format!("at rest, worker {number} of {node} has {}", excess(stats, asks)?))
+            // An ask for each name of an actor of another worker waits for that one's end.
+            let asks = if number == 0 { NAMES * others } else { 0 };
+            let excess = excess(stats, asks, others)?;
+            Some(format!("at rest, worker {number} of {node} has {excess}"))
         };
         workers.iter().enumerate().filter_map(worker).collect::<Vec<_>>()
     };
@@ -44,15 +46,16 @@ fn leaks(sim: &Sim) -> Vec<String> {
 
 /// Of a node that has shut down in order nothing is left.
 pub(crate) fn after_shutdown(sim: &Sim, node: &str, checks: &Checks) {
-    for (number, stats) in sim.stats(node).iter().enumerate() {
-        if let Some(excess) = excess(stats, 0) {
+    let workers = sim.stats(node);
+    for (number, stats) in workers.iter().enumerate() {
+        if let Some(excess) = excess(stats, 0, workers.len() - 1) {
             checks.violation("leak", format!("shut down, worker {number} of {node} has {excess}"));
         }
     }
 }
 
-/// What a worker holds beyond what it needs to be idle, with so many asks open.
-fn excess(stats: &WorkerStats, asks: usize) -> Option<String> {
+/// What a worker holds beyond what it needs to be idle, with so many asks open and so many other workers.
+fn excess(stats: &WorkerStats, asks: usize, others: usize) -> Option<String> {
     let WorkerStats { asks_open, mailbox_messages, mailbox_bytes, links, chunks, .. } = *stats;
     if asks_open > asks {
         return Some(format!("{asks_open} open asks instead of {asks}"));
@@ -65,6 +68,7 @@ fn excess(stats: &WorkerStats, asks: usize) -> Option<String> {
     if (stats.watches, stats.watchers) != (0, 0) {
         return Some(format!("{} watches and {} watchers", stats.watches, stats.watchers));
     }
-    let needed = CHUNKS + CHUNKS_OF_LINK * links;
+    // For each of the others there is one that messages to it are written in.
+    let needed = CHUNKS + others + CHUNKS_OF_LINK * links;
     (chunks > needed).then(|| format!("{chunks} chunks instead of {needed}, with {links} links"))
 }

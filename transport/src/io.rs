@@ -80,6 +80,11 @@ impl Io {
         self.0.borrow_mut().enter(wait, woken)
     }
 
+    /// Whether [`enter`](Self::enter) would find something to do.
+    pub fn has_news(&self) -> bool {
+        self.0.borrow_mut().has_news()
+    }
+
     /// Rings the doorbell of another worker with the next [`enter`](Self::enter).
     pub fn ring_doorbell(&self, worker: usize) {
         self.0.borrow_mut().ring_doorbell(worker);

@@ -147,6 +147,10 @@ pub trait Driver {
     /// Only for faults after which the driver is of no more use.
     fn enter(&mut self, wait: Wait, woken: &mut Vec<Waker>) -> Result<(), DriverError>;
 
+    /// Whether [`enter`](Self::enter) would find something to do, without waiting. It is cheap: workers that
+    /// spin ask all the time.
+    fn has_news(&mut self) -> bool;
+
     /// Rings the doorbell of another worker of the node with the next [`enter`](Self::enter).
     fn ring_doorbell(&mut self, worker: usize);
 

@@ -295,6 +295,10 @@ impl Driver for RingDriver {
         result
     }
 
+    fn has_news(&mut self) -> bool {
+        self.operations.submission.has_completions() || self.operations.submission.has_deferred()
+    }
+
     fn ring_doorbell(&mut self, worker: usize) {
         let peer = self.peers.get(worker).and_then(Option::as_ref);
         let Some(bell) = peer.and_then(|peer| peer.bell()) else {

@@ -133,6 +133,11 @@ impl Submission {
         !self.backlog.is_empty() || !self.ring.submission().is_empty()
     }
 
+    /// Whether completions are there.
+    pub(super) fn has_completions(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
     /// Whether the kernel holds back completions until the next system call.
     pub(super) fn has_deferred(&mut self) -> bool {
         let queue = self.ring.submission();
