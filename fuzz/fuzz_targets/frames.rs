@@ -6,7 +6,7 @@ use annulus_codec::{
     archive::Archived,
     chunk::{ChunkPool, ChunkWriter},
     frame::{Frame, FrameError, FrameReader, HEADER_LEN, scan},
-    outbox::{Destination, Outbox, OutboxLimits},
+    outbox::{Destination, Landing, Outbox, OutboxLimits},
 };
 use annulus_fuzz::*;
 use libfuzzer_sys::fuzz_target;
@@ -104,7 +104,8 @@ fn relay(frame: &Frame) -> Frame {
     let mut outbox = Outbox::new(Destination::Worker, limits, pool.clone());
     let extensions = frame.extensions().expect("they came through a reader");
     outbox.push_relayed(frame, &extensions).expect("the pool is large enough");
-    let parcel = outbox.pop_crossing().expect("it was pushed").open(&pool);
+    let parcel =
+        outbox.pop_crossing().expect("it was pushed").open(&mut Landing::new(pool.clone()), 0);
     frames_of(parcel).remove(0)
 }
 

@@ -10,7 +10,9 @@ use annulus_codec::{
     extension::Extensions,
     frame::{Frame, FrameReader, HEADER_LEN, Header, Kind, scan},
     message::{Message, MessageId},
-    outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel, PushError, archive_alone},
+    outbox::{
+        Admission, Destination, Landing, Outbox, OutboxLimits, Parcel, PushError, archive_alone,
+    },
     passing::{ByArchive, ByValue, Envelope, Passing},
 };
 use annulus_fuzz::*;
@@ -349,7 +351,7 @@ impl Model {
             Destination::Here => self.outbox.pop(),
             Destination::Worker => self.outbox.pop_crossing().map(|crossing| {
                 let lent = self.pool.bytes_lent();
-                let parcel = crossing.open(&self.far_pool);
+                let parcel = crossing.open(&mut Landing::new(self.far_pool.clone()), 0);
                 assert_eq!(self.pool.bytes_lent(), lent);
                 parcel
             }),

@@ -8,7 +8,7 @@ use annulus_codec::{
     extension::Extensions,
     frame::{Frame, FrameReader, Frames, HEADER_LEN, Header, Kind},
     message::{Message, MessageId},
-    outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel},
+    outbox::{Admission, Destination, Landing, Outbox, OutboxLimits, Parcel},
 };
 use annulus_fuzz::*;
 use arbitrary::Arbitrary;
@@ -95,7 +95,9 @@ fn parcels(pool: &ChunkPool, input: &Input) -> Vec<Frames> {
     }
     let parcels = std::iter::from_fn(|| match input.crosses {
         false => outbox.pop(),
-        true => outbox.pop_crossing().map(|crossing| crossing.open(pool)),
+        true => {
+            outbox.pop_crossing().map(|crossing| crossing.open(&mut Landing::new(pool.clone()), 0))
+        }
     });
     parcels
         .map(|parcel| match parcel {
