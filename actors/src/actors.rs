@@ -13,6 +13,7 @@ use std::{
 
 use annulus_codec::{
     address::{Address, Slot},
+    frame::Frame,
     outbox::Admission,
 };
 use slab::Slab;
@@ -21,10 +22,10 @@ use crate::{
     actor::{Actor, Exit, StopMode},
     cell::{ActorCell, Life, Phase, Signal},
     contain::{discard, panic_text},
-    context::Context,
+    context::{Context, is_live, refuse_expired},
     core::Core,
-    delivery::{Delivery, Section},
-    error::{Failure, SpawnError, TellError},
+    delivery::{Delivery, Parked, Section},
+    error::{Failure, SpawnError},
     planted::{Bug, planted},
     protocol::Serve,
     reference::ActorRef,
@@ -86,13 +87,6 @@ impl ActorTable {
         is_it.then(|| look(cell))
     }
 
-    /// An actor that waits for messages.
-    #[inline]
-    pub(crate) fn find_idle(&self, index: usize, generation: u32) -> Option<Rc<ActorCell>> {
-        let idle = |cell: &Rc<ActorCell>| cell.waits().then(|| cell.clone());
-        self.look(index, generation, idle).flatten()
-    }
-
     pub(crate) fn all(&self) -> Vec<Rc<ActorCell>> {
         self.cells.borrow().iter().map(|(_, cell)| cell.clone()).collect()
     }
@@ -143,19 +137,59 @@ impl Core {
         section: Option<Section>,
         promised: bool,
     ) {
-        if cell.is_closed() {
-            return self.refuse_dead(delivery);
+        let delivery = Delivery { section: section.map(Box::new), ..delivery };
+        if !promised {
+            self.make_place(cell);
         }
-        if !promised && let Err(error) = cell.keep_place(Admission::Bounded) {
-            debug_assert_eq!(error, TellError::Full);
-            return self.refuse_overflow(cell, delivery);
+        if !self.has_place(cell, promised) {
+            return self.refuse(cell, delivery);
         }
-        cell.enqueue(Delivery { section: section.map(Box::new), ..delivery });
-        if promised && self.clock.is_over() {
-            self.nudge(cell);
-        } else if cell.phase.get() == Phase::Idle {
+        if !cell.waits() || self.clock.is_over() {
+            cell.enqueue(delivery);
+            return self.nudge(cell);
+        }
+        cell.give_place();
+        if is_live(self, &delivery) {
+            cell.hold_out();
+            self.walk.hold_out(delivery);
             self.poll_actor(cell);
             self.clock.ran(self, cell.name);
+        } else {
+            refuse_expired(delivery);
+        }
+    }
+
+    /// Puts a plain frame into an actor's mailbox. It is handled later in the turn, or when the actor is
+    /// done with what it does.
+    pub(crate) fn park(self: &Rc<Self>, cell: &Rc<ActorCell>, frame: Frame, promised: bool) {
+        if !self.has_place(cell, promised) {
+            return self.refuse(cell, Parked::Plain(frame).into());
+        }
+        cell.enqueue_plain(frame);
+        self.nudge(cell);
+    }
+
+    /// Whether there is a place in the mailbox for a message. If its places are not promised, it gets one now.
+    fn has_place(&self, cell: &ActorCell, promised: bool) -> bool {
+        if promised { !cell.is_closed() } else { cell.keep_place(Admission::Bounded).is_ok() }
+    }
+
+    /// Lets an actor run whose mailbox is full, if its messages wait for nothing but its turn. Returns
+    /// whether it has run.
+    pub(crate) fn make_place(self: &Rc<Self>, cell: &Rc<ActorCell>) -> bool {
+        let runs = cell.is_full() && cell.phase.get() == Phase::Ready;
+        if runs {
+            self.poll_actor(cell);
+            self.clock.ran(self, cell.name);
+        }
+        runs
+    }
+
+    fn refuse(&self, cell: &ActorCell, delivery: Delivery) {
+        if cell.is_closed() {
+            self.refuse_dead(delivery);
+        } else {
+            self.refuse_overflow(cell, delivery);
         }
     }
 
@@ -307,8 +341,8 @@ impl Core {
         }
         self.burying.set(before);
         self.cancel_alarms_of(cell);
-        for delivery in cell.take_leftovers() {
-            self.refuse_dead(delivery);
+        for parked in cell.take_leftovers() {
+            self.refuse_dead(parked.into());
         }
         cell.waker.take();
         cell.close(exit);

@@ -9,14 +9,19 @@ use std::{
     task::{Poll, Waker},
 };
 
-use annulus_codec::{address::Address, message::MessageId, outbox::Admission};
+use annulus_codec::{
+    address::Address,
+    frame::{Frame, Kind},
+    message::MessageId,
+    outbox::Admission,
+};
 
 use crate::{
     actor::{Exit, MailboxLimits, StopMode},
     contain::wake,
     context::{is_live, refuse_expired},
     core::Core,
-    delivery::{Delivery, Section},
+    delivery::{Delivery, Parked, Section},
     error::TellError,
     planted::{Bug, planted},
     tasks::{OwnWaker, TaskKey},
@@ -58,12 +63,23 @@ pub(crate) enum Phase {
 /// What the actor does next.
 #[derive(Debug)]
 pub(crate) enum Signal {
-    /// Handle the message with this identity: the next frame of the walk, or what the cell holds.
+    /// Handle the message with this identity, from [where](Place) the cell says.
     Message(MessageId),
     /// Run a section that one of its tasks asked for.
     Turn,
     /// End.
     Stop,
+}
+
+/// Where the message is that is to be handled now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is the next frame of the walk.
+    Walk,
+    /// It is at the front of the mailbox.
+    Mailbox,
+    /// The worker holds it out: the actor has been idle.
+    Hand,
 }
 
 /// See the [module](self).
@@ -75,10 +91,8 @@ pub(crate) struct ActorCell {
     pub(crate) life: Cell<Option<Life>>,
     pub(crate) phase: Cell<Phase>,
     orders: Cell<Option<StopMode>>,
-    /// The message that is to be handled now, if it comes from the mailbox and not from a walk.
-    current: Cell<Option<Delivery>>,
-    has_current: Cell<bool>,
-    mailbox: RefCell<VecDeque<Delivery>>,
+    place: Cell<Place>,
+    mailbox: RefCell<VecDeque<Parked>>,
     mailbox_bytes: Cell<usize>,
     /// Messages that would still be taken: the mailbox's places less those that wait in it or are on
     /// their way to it, less [`BLOCKED`] while too many bytes wait, less [`CLOSED`] at the end.
@@ -111,8 +125,7 @@ impl ActorCell {
             life: Cell::new(None),
             phase: Cell::new(Phase::Ready),
             orders: Cell::new(None),
-            current: Cell::new(None),
-            has_current: Cell::new(false),
+            place: Cell::new(Place::Walk),
             mailbox: RefCell::new(VecDeque::new()),
             mailbox_bytes: Cell::new(0),
             room: Cell::new(room_of(&limits)),
@@ -146,6 +159,10 @@ impl ActorCell {
         Ok(())
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.room.get() <= 0
+    }
+
     /// The messages that wait in the mailbox, and their bytes.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.mailbox.borrow().len(), self.mailbox_bytes.get())
@@ -165,13 +182,30 @@ impl ActorCell {
 
     /// Puts a message into the mailbox, whose place has been kept.
     pub(crate) fn enqueue(&self, delivery: Delivery) {
+        self.park(Parked::Other(Box::new(delivery)));
+    }
+
+    /// Puts a plain frame into the mailbox, whose place has been kept.
+    #[inline]
+    pub(crate) fn enqueue_plain(&self, frame: Frame) {
+        self.park(Parked::Plain(frame));
+    }
+
+    #[inline]
+    fn park(&self, parked: Parked) {
         let before = self.mailbox_bytes.get();
-        let bytes = before + delivery.envelope.payload_len();
+        let bytes = before + parked.bytes();
         self.mailbox_bytes.set(bytes);
         if before < self.limits.bytes && bytes >= self.limits.bytes {
             self.room.set(self.room.get() - BLOCKED);
         }
-        self.mailbox.borrow_mut().push_back(delivery);
+        self.mailbox.borrow_mut().push_back(parked);
+        self.attention.set(true);
+    }
+
+    /// The worker holds a message out to this actor, which has been idle.
+    pub(crate) fn hold_out(&self) {
+        self.place.set(Place::Hand);
         self.attention.set(true);
     }
 
@@ -235,6 +269,11 @@ impl ActorCell {
     }
 
     fn poll_mailbox(&self, core: &Core) -> Poll<Signal> {
+        if self.place.get() == Place::Hand
+            && let Some(message) = core.walk.in_hand()
+        {
+            return Poll::Ready(Signal::Message(message));
+        }
         loop {
             match self.orders.get() {
                 Some(StopMode::Stop | StopMode::Kill) => return Poll::Ready(Signal::Stop),
@@ -255,14 +294,17 @@ impl ActorCell {
                 self.turns.set(self.turns.get() - 1);
                 return Poll::Ready(Signal::Turn);
             }
-            let Some(delivery) = self.dequeue() else { continue };
-            if is_live(core, &delivery) {
-                let message = delivery.envelope.header().message;
-                self.current.set(Some(delivery));
-                self.has_current.set(true);
-                return Poll::Ready(Signal::Message(message));
+            let expired = match self.mailbox.borrow().front() {
+                None => continue,
+                Some(Parked::Other(delivery)) if !is_live(core, delivery) => true,
+                Some(parked) => {
+                    self.place.set(Place::Mailbox);
+                    return Poll::Ready(Signal::Message(parked.header().message));
+                }
+            };
+            if expired && let Some(parked) = self.dequeue() {
+                refuse_expired(parked.into());
             }
-            refuse_expired(delivery);
         }
     }
 
@@ -270,29 +312,55 @@ impl ActorCell {
         self.turns.get() > 0 || !self.mailbox.borrow().is_empty()
     }
 
-    /// What [`Signal::Message`] speaks of, if it is not the next frame of the walk.
+    /// Where the message is that [`Signal::Message`] speaks of.
     #[inline]
-    pub(crate) fn take_current(&self) -> Option<Delivery> {
-        if self.has_current.replace(false) { self.current.take() } else { None }
+    pub(crate) fn take_place(&self) -> Place {
+        let place = self.place.replace(Place::Walk);
+        if place == Place::Hand {
+            self.attention.set(self.has_work() || self.orders.get().is_some());
+        }
+        place
     }
 
-    fn dequeue(&self) -> Option<Delivery> {
-        let delivery = self.mailbox.borrow_mut().pop_front()?;
+    pub(crate) fn dequeue(&self) -> Option<Parked> {
+        let parked = self.mailbox.borrow_mut().pop_front()?;
+        self.dequeued(parked.bytes());
+        Some(parked)
+    }
+
+    /// A message with so many bytes has left the mailbox.
+    #[inline]
+    fn dequeued(&self, bytes: usize) {
         let before = self.mailbox_bytes.get();
-        let bytes = before - delivery.envelope.payload_len();
-        self.mailbox_bytes.set(bytes);
-        if before >= self.limits.bytes && bytes < self.limits.bytes {
+        self.mailbox_bytes.set(before - bytes);
+        if before >= self.limits.bytes && before - bytes < self.limits.bytes {
             self.room.set(self.room.get() + BLOCKED);
         }
         self.give_place();
-        Some(delivery)
+    }
+
+    /// Takes the message at the front of the mailbox, if it is this one, told and plain, and comes next.
+    #[inline]
+    pub(crate) fn dequeue_told(&self, message: MessageId) -> Option<Frame> {
+        if self.orders.get().is_some() || self.turns.get() > 0 || self.budget.get() == 0 {
+            return None;
+        }
+        let mut mailbox = self.mailbox.borrow_mut();
+        let Some(Parked::Plain(frame)) = mailbox.front() else { return None };
+        let header = frame.header();
+        if header.message != message || header.kind != Kind::Tell {
+            return None;
+        }
+        let Some(Parked::Plain(frame)) = mailbox.pop_front() else { return None };
+        drop(mailbox);
+        self.budget.set(self.budget.get() - 1);
+        self.dequeued(frame.body_len());
+        Some(frame)
     }
 
     /// Everything that will not be handled any more.
-    pub(crate) fn take_leftovers(&self) -> VecDeque<Delivery> {
-        let mut leftovers = std::mem::take(&mut *self.mailbox.borrow_mut());
-        leftovers.extend(self.current.take());
-        leftovers
+    pub(crate) fn take_leftovers(&self) -> VecDeque<Parked> {
+        std::mem::take(&mut *self.mailbox.borrow_mut())
     }
 
     /// Notes the actor's end and wakes those who wait for it.

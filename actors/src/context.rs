@@ -24,10 +24,10 @@ use annulus_transport::driver::Mono;
 
 use crate::{
     actor::{Actor, StopMode},
-    cell::{ActorCell, Phase, Signal},
+    cell::{ActorCell, Phase, Place, Signal},
     contain::{discard, wake},
     core::Core,
-    delivery::{Delivery, Source},
+    delivery::{Delivery, Parked, Source},
     error::{Failure, SpawnError},
     message::{Later, Msg, Reply, Responder},
     protocol::Accepts,
@@ -201,13 +201,13 @@ impl<A: Actor> Context<A> {
     #[inline]
     pub(crate) fn take_message<M: Message>(&mut self) -> Option<Msg<M>> {
         self.count_handled();
-        let opened = match self.cell.take_current() {
-            None => {
+        let opened = match self.cell.take_place() {
+            Place::Walk => {
                 let (header, opened) = self.core.walk.take_for::<M>(&self.cell)?;
                 self.begin_plain(&header);
                 opened
             }
-            Some(delivery) => M::Passing::open(self.begin(delivery)),
+            place => M::Passing::open(self.begin_from(place)?),
         };
         match opened {
             Ok(carrier) => Some(Msg::new(carrier)),
@@ -219,13 +219,19 @@ impl<A: Actor> Context<A> {
         }
     }
 
-    /// Takes the next message of the walk, if it is one more of those that have just been handled.
+    /// Takes the next message, of the walk or of the mailbox, if it is one more of those that have just been
+    /// handled.
     #[inline]
     pub(crate) fn take_another<M: Message>(&mut self) -> Option<Msg<M>> {
-        if !self.cell.may_go_on() || !self.core.clock.allows() {
+        if !self.core.clock.allows() {
             return None;
         }
-        let told = self.core.walk.take_told_for::<M>(&self.cell)?;
+        let told = if self.cell.may_go_on() {
+            self.core.walk.take_told_for::<M>(&self.cell)?
+        } else {
+            // It has been archived as this message, so it opens as this.
+            M::Passing::open(Envelope::Frame(self.cell.dequeue_told(M::ID)?)).ok()?
+        };
         self.count_handled();
         self.cell.enter_section(None);
         Some(Msg::new(told))
@@ -237,22 +243,34 @@ impl<A: Actor> Context<A> {
         self.reply_to = ReplyTo::of_plain(header);
     }
 
-    fn begin(&mut self, delivery: Delivery) -> Envelope {
+    /// The message that is not in the walk.
+    fn begin_from(&mut self, place: Place) -> Option<Envelope> {
+        let delivery = if place == Place::Hand {
+            self.core.walk.take_in_hand()?
+        } else {
+            match self.cell.dequeue()? {
+                Parked::Plain(frame) => {
+                    self.begin_plain(&frame.header());
+                    return Some(Envelope::Frame(frame));
+                }
+                Parked::Other(delivery) => *delivery,
+            }
+        };
         self.cell.enter_section(delivery.section.as_deref());
         self.reply_to = delivery.reply_to;
-        delivery.envelope
+        Some(delivery.envelope)
     }
 
     /// The message that was to be handled now is none that the actor takes.
     pub(crate) fn refuse_message(&mut self, failure: Failure) {
-        match self.cell.take_current() {
-            None => {
+        match self.cell.take_place() {
+            Place::Walk => {
                 if let Some((header, _)) = self.core.walk.take_for::<()>(&self.cell) {
                     self.begin_plain(&header);
                 }
             }
-            Some(delivery) => {
-                let envelope = self.begin(delivery);
+            place => {
+                let envelope = self.begin_from(place);
                 discard("a message", envelope);
             }
         }

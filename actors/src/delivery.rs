@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use annulus_codec::{
     address::{Address, NodeId},
     extension::Extensions,
+    frame::{Frame, Header, Kind},
     passing::Envelope,
 };
 use annulus_transport::driver::Mono;
@@ -63,6 +64,50 @@ impl Delivery {
     pub(crate) fn new(envelope: Envelope, reply_to: Option<ReplyTo>) -> Self {
         Delivery { envelope, reply_to, section: None, source: None }
     }
+}
+
+/// A message that waits in a mailbox.
+#[derive(Debug)]
+pub(crate) enum Parked {
+    /// A frame of this node's that says no more than its header.
+    Plain(Frame),
+    Other(Box<Delivery>),
+}
+
+impl Parked {
+    /// Bytes that count towards the limit of a mailbox.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Parked::Plain(frame) => frame.body_len(),
+            Parked::Other(delivery) => delivery.envelope.payload_len(),
+        }
+    }
+
+    pub(crate) fn header(&self) -> Header {
+        match self {
+            Parked::Plain(frame) => frame.header(),
+            Parked::Other(delivery) => delivery.envelope.header(),
+        }
+    }
+}
+
+impl From<Parked> for Delivery {
+    fn from(parked: Parked) -> Self {
+        match parked {
+            Parked::Plain(frame) => {
+                let reply_to = ReplyTo::of_plain(&frame.header());
+                Delivery::new(Envelope::Frame(frame), reply_to)
+            }
+            Parked::Other(delivery) => *delivery,
+        }
+    }
+}
+
+/// Whether a frame of this node's is a message that says no more than its header.
+#[inline]
+pub(crate) fn is_plain(header: &Header) -> bool {
+    header.extension_len == 0 && matches!(header.kind, Kind::Tell | Kind::Ask)
 }
 
 /// What a handler inherits from the ask that it handles: it bounds the asks that it makes in turn.

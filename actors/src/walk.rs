@@ -14,7 +14,7 @@ use std::{
 use annulus_codec::{
     address::Address,
     archive::AccessError,
-    frame::{Frame, Frames, Header, Kind},
+    frame::{Frame, Frames, Header},
     message::{Message, MessageId},
     outbox::Parcel,
     passing::{Envelope, Passing},
@@ -23,7 +23,7 @@ use annulus_codec::{
 use crate::{
     cell::ActorCell,
     core::Core,
-    delivery::{Origin, Peer, Section},
+    delivery::{Delivery, Origin, Peer, Section, is_plain},
 };
 
 /// The frames that are being walked.
@@ -34,12 +34,35 @@ pub(crate) struct Walk {
     promised: Cell<bool>,
     /// Walks that have been interrupted for this one.
     depth: Cell<u32>,
+    /// A message that the actor which is about to be polled will take, and its identity.
+    hand: Cell<Option<Delivery>>,
+    in_hand: Cell<Option<MessageId>>,
+    mixture: Mixture,
 }
 
 /// How many asks may be handled within each other's polls: the stack has to hold all of them.
 const HANDOVERS: u32 = 8;
 
 impl Walk {
+    pub(crate) fn hold_out(&self, delivery: Delivery) {
+        self.in_hand.set(Some(delivery.envelope.header().message));
+        self.hand.set(Some(delivery));
+    }
+
+    #[inline]
+    pub(crate) fn in_hand(&self) -> Option<MessageId> {
+        self.in_hand.get()
+    }
+
+    pub(crate) fn take_in_hand(&self) -> Option<Delivery> {
+        self.hand.take()
+    }
+
+    /// Bytes that are left to be walked.
+    fn left(&self) -> usize {
+        self.frames.borrow().as_ref().map_or(0, Frames::left)
+    }
+
     /// Whether nothing is left to be walked.
     #[inline]
     fn is_at_end(&self) -> bool {
@@ -51,6 +74,7 @@ impl Walk {
         self.frames.borrow().as_ref()?.peek()
     }
 
+    #[inline]
     fn take(&self) -> Option<Frame> {
         self.frames.borrow_mut().as_mut()?.next()
     }
@@ -87,16 +111,75 @@ impl Walk {
     }
 }
 
+/// How the messages of a parcel are mixed. If many that are for few actors take turns, it is cheaper to sort
+/// them into the mailboxes first: each actor is polled for a number of them then. If each is for another
+/// actor, or those for one are together, it is not.
+#[derive(Default)]
+struct Mixture {
+    /// Bytes of this parcel, and polls from it.
+    bytes: Cell<usize>,
+    polls: Cell<u32>,
+    sorted: Cell<bool>,
+    /// Messages that have been sorted, and actors that have been woken for them.
+    messages: Cell<u32>,
+    woken: Cell<u32>,
+    /// Parcels until it is tried again, if it did not pay.
+    pause: Cell<u32>,
+}
+
+/// Polls before messages are sorted, the bytes that each of them takes at most, and the bytes that must be left.
+const SORT_AFTER: u32 = 16;
+const SORT_RUN: usize = 160;
+const SORT_BYTES: usize = 64 * 48;
+
+/// Messages after which it is seen whether that pays, and parcels that are walked as they are if not.
+const SORT_TRY: u32 = 128;
+const SORT_PAUSE: u32 = 16;
+
+impl Mixture {
+    fn begin(&self, bytes: usize) {
+        self.bytes.set(bytes);
+        self.polls.set(0);
+        self.sorted.set(false);
+        self.pause.set(self.pause.get().saturating_sub(1));
+    }
+
+    #[inline]
+    fn is_sorted(&self) -> bool {
+        self.sorted.get()
+    }
+
+    #[inline]
+    fn polled(&self, left: impl FnOnce() -> usize) {
+        let polls = self.polls.get() + 1;
+        self.polls.set(polls);
+        if polls == SORT_AFTER && self.pause.get() == 0 {
+            let left = left();
+            let short = self.bytes.get() - left <= SORT_AFTER as usize * SORT_RUN;
+            self.sorted.set(short && left >= SORT_BYTES);
+            self.messages.set(0);
+            self.woken.set(0);
+        }
+    }
+
+    #[inline]
+    fn parked(&self, woke: bool) {
+        if !self.sorted.get() {
+            return;
+        }
+        self.messages.set(self.messages.get() + 1);
+        self.woken.set(self.woken.get() + u32::from(woke));
+        if self.messages.get() == SORT_TRY && self.woken.get() > SORT_TRY / 2 {
+            self.sorted.set(false);
+            self.pause.set(SORT_PAUSE);
+        }
+    }
+}
+
 type Carrier<M> = <<M as Message>::Passing as Passing<M>>::Carrier;
 
 /// A message and its header, or why it is none.
 type Taken<M> = (Header, Result<Carrier<M>, AccessError>);
-
-/// Whether the frame is a message that says no more than its header.
-#[inline]
-fn is_plain(header: &Header) -> bool {
-    header.extension_len == 0 && matches!(header.kind, Kind::Tell | Kind::Ask)
-}
 
 impl Core {
     /// Which message is the next of those that are being walked, if it is a plain one for this actor and
@@ -153,25 +236,57 @@ impl Core {
     }
 
     fn walk_frames(self: &Rc<Self>, promised: bool) {
+        self.walk.mixture.begin(self.walk.left());
         while (promised || !self.clock.is_over())
             && let Some(header) = self.walk.peek()
         {
-            let idle = if is_plain(&header) && !self.clock.is_over() {
-                self.actors.find_idle(header.slot.index(), header.generation)
-            } else {
-                None
+            let plain = is_plain(&header);
+            if plain && promised && self.walk.mixture.is_sorted() && self.park_promised(&header) {
+                continue;
+            }
+            let receiver =
+                if plain { self.actors.find(header.slot.index(), header.generation) } else { None };
+            let Some(cell) = receiver else {
+                if let Some(frame) = self.walk.take() {
+                    self.dispatch_own(frame, &header, promised);
+                }
+                continue;
             };
-            if let Some(cell) = idle {
+            let waits = cell.waits();
+            if waits && !self.walk.mixture.is_sorted() && !self.clock.is_over() {
                 // It takes this frame, and those behind it that are for it too.
                 self.poll_actor(&cell);
                 if self.clock.ran(self, cell.name) && promised {
                     // The rest of its burst waits in its mailbox, so that others have their turn.
                     self.nudge(&cell);
                 }
+                self.walk.mixture.polled(|| self.walk.left());
+            } else if !promised && self.make_place(&cell) {
+                // There may be room now, or no time.
             } else if let Some(frame) = self.walk.take() {
-                self.dispatch_own(frame, &header, promised);
+                self.park(&cell, frame, promised);
+                self.walk.mixture.parked(waits);
             }
         }
+    }
+
+    /// Takes the next frame, whose place is kept, into the mailbox of its actor. Returns whether that takes it.
+    #[inline]
+    fn park_promised(&self, header: &Header) -> bool {
+        let parked = self.actors.look(header.slot.index(), header.generation, |cell| {
+            if cell.is_closed() {
+                return false;
+            }
+            let Some(frame) = self.walk.take() else { return false };
+            let woke = cell.waits();
+            cell.enqueue_plain(frame);
+            if woke {
+                self.nudge(cell);
+            }
+            self.walk.mixture.parked(woke);
+            true
+        });
+        parked == Some(true)
     }
 
     /// A frame from a worker of this node.

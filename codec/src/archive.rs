@@ -348,7 +348,7 @@ impl<M: Archivable> Archived<M> {
     ///
     /// # Errors
     /// If the frame holds another message, or the bytes are not valid.
-    #[inline]
+    #[inline(always)]
     pub fn open(frame: Frame) -> Result<Self, AccessError> {
         let header = frame.header();
         Self::from_parts(&header, frame.into_payload())

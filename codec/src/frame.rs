@@ -297,7 +297,7 @@ pub struct Frame {
 
 impl Frame {
     /// The fixed part.
-    #[inline]
+    #[inline(always)]
     pub fn header(&self) -> Header {
         let head = self.bytes.first_chunk().expect("a frame has a header");
         let mut header = Header::from_own(head);
@@ -305,6 +305,12 @@ impl Frame {
             header.set_foreign(true);
         }
         header
+    }
+
+    /// Bytes behind the fixed part of the header.
+    #[inline]
+    pub fn body_len(&self) -> usize {
+        self.bytes.len() - HEADER_LEN
     }
 
     /// The archive.
@@ -315,7 +321,7 @@ impl Frame {
     }
 
     /// The lease on just the payload's bytes.
-    #[inline]
+    #[inline(always)]
     pub fn into_payload(self) -> Lease {
         let header = self.header();
         self.bytes.into_slice(header.payload_start(), header.payload_len as usize)
@@ -365,6 +371,11 @@ impl Frames {
     /// The lease that was walked.
     pub fn into_bytes(self) -> Lease {
         self.bytes
+    }
+
+    /// Bytes of the frames that have not been taken.
+    pub fn left(&self) -> usize {
+        self.bytes.len() - self.at
     }
 
     /// Whether all frames have been taken.
