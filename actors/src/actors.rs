@@ -41,7 +41,7 @@ pub(crate) struct ActorTable {
     /// Wakers for polls of actors that have none of their own. One is given to the actor only if the
     /// actor keeps it, that is, if its handler is suspended; so handlers that are not cost no waker.
     /// There are as many as polls within each other.
-    spares: RefCell<Vec<OwnWaker>>,
+    spares: RefCell<Vec<Rc<OwnWaker>>>,
 }
 
 /// References to a waker that nobody has kept: the two in [`OwnWaker`].
@@ -100,7 +100,7 @@ impl ActorTable {
         self.generation.set(generation);
         let vacant = cells.vacant_entry();
         let address = core.address(Slot::new(self.worker, vacant.key()), generation);
-        let cell = Rc::new(ActorCell::new(address, type_name::<A>(), A::MAILBOX));
+        let cell = Rc::new(ActorCell::new(address, type_name::<A>(), &A::MAILBOX));
         vacant.insert(cell.clone());
         Ok(cell)
     }
@@ -137,7 +137,7 @@ impl Core {
         section: Option<Section>,
         promised: bool,
     ) {
-        let delivery = Delivery { section: section.map(Box::new), ..delivery };
+        let delivery = Delivery { section, ..delivery };
         if !promised {
             self.make_place(cell);
         }
@@ -260,17 +260,19 @@ impl Core {
 
     fn poll_life(&self, cell: &ActorCell, life: &mut Life) -> Poll<Exit> {
         let target = runnable(cell);
-        if let Some(own) = &*cell.waker.borrow() {
+        if let Some(extra) = cell.known_extra()
+            && let Some(own) = &*extra.waker.borrow()
+        {
             own.wake.disarm();
             return self.poll_as(target, own, life.as_mut());
         }
         let spare = self.actors.spares.borrow_mut().pop();
-        let own = spare.unwrap_or_else(|| OwnWaker::new(target, self.entry()));
+        let own = spare.unwrap_or_else(|| Rc::new(OwnWaker::new(target, self.entry())));
         own.wake.retarget(target);
         let polled = self.poll_as(target, &own, life.as_mut());
         if Arc::strong_count(&own.wake) > UNSHARED {
             // Somebody keeps a clone: from now on this is the waker of this actor.
-            cell.waker.replace(Some(own));
+            cell.extra().waker.replace(Some(own));
         } else {
             self.actors.spares.borrow_mut().push(own);
         }
@@ -336,7 +338,8 @@ impl Core {
         let before = self.burying.replace(true);
         // The actor's own destructor runs first: whoever waits for its end finds everything released.
         discard(cell.name, life);
-        for task in cell.tasks.take() {
+        let tasks = cell.known_extra().map(|extra| extra.tasks.take());
+        for task in tasks.into_iter().flatten() {
             discard("a task", self.tasks.remove(task));
         }
         self.burying.set(before);
@@ -344,7 +347,7 @@ impl Core {
         for parked in cell.take_leftovers() {
             self.refuse_dead(parked.into());
         }
-        cell.waker.take();
+        drop(cell.known_extra().map(|extra| extra.waker.take()));
         cell.close(exit);
         self.end_watches(cell, exit);
         tracing::trace!(target: "annulus", actor = cell.name, address = ?cell.address, %exit, "ended");

@@ -23,8 +23,6 @@ impl Core {
         correlation: u64,
         reply: Reply<R>,
     ) {
-        let slot = Slot::new(asking_worker(correlation), 0);
-        let header = Header::new(Kind::Reply, slot, 0, R::ID, correlation);
         let mut value = None;
         let mut same = None;
         match reply {
@@ -32,9 +30,13 @@ impl Core {
             Reply::Same(message) => same = Some(message.into_carrier()),
             Reply::Later => return,
         }
-        let pack = |outbox: &mut Outbox| match same.take() {
-            Some(carrier) => R::Passing::forward(carrier, header, outbox),
-            None => R::Passing::pack(&mut value, header, None, outbox, Admission::Always),
+        let pack = |outbox: &mut Outbox| {
+            let slot = Slot::new(asking_worker(correlation), 0);
+            let header = Header::new(Kind::Reply, slot, 0, R::ID, correlation);
+            match same.take() {
+                Some(carrier) => R::Passing::forward(carrier, header, outbox),
+                None => R::Passing::pack(&mut value, header, None, outbox, Admission::Always),
+            }
         };
         let pushed = if self.asks_here(origin, correlation) {
             Some(self.answer_here(correlation, pack))
@@ -62,7 +64,7 @@ impl Core {
     }
 
     /// Settles an ask of this worker with the one message that `pack` pushes.
-    #[inline]
+    #[inline(always)]
     fn answer_here(
         &self,
         correlation: u64,
@@ -121,7 +123,7 @@ impl Core {
                 Some(push(&mut outbox.borrow_mut()))
             }
             Origin::Link(peer) => {
-                let link = self.links.route(peer.node, self.worker())?;
+                let link = self.links.route(peer.node(), self.worker())?;
                 if link.peer != peer || !link.sends() {
                     return None;
                 }

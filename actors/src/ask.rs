@@ -21,13 +21,12 @@ use annulus_codec::{
     passing::{Envelope, Passing},
 };
 use annulus_transport::timer::TimerKey;
-use slab::Slab;
 
 use crate::{
     cell::ActorCell,
     contain::{discard, wake},
     core::Core,
-    delivery::Peer,
+    delivery::{Peer, Section},
     error::AskError,
     message::Msg,
     planted::{Bug, planted},
@@ -60,8 +59,13 @@ pub(crate) fn asking_worker(correlation: u64) -> usize {
 
 type Outcome = Result<Envelope, AskError>;
 
+/// An entry of the table. It is filled and emptied in place: moved as a whole it would cost more than all that is
+/// done with it.
+#[derive(Default)]
 struct Waiting {
     generation: u32,
+    /// Whether somebody asks.
+    taken: bool,
     /// The node that was asked; only that one may answer.
     peer: Option<Peer>,
     timer: Option<TimerKey>,
@@ -70,12 +74,14 @@ struct Waiting {
 }
 
 /// How the asker learns of the outcome.
+#[derive(Default)]
 enum Wakeup {
     /// The asker is an actor or a task of this worker, polled as such: it is made ready.
     Run(Runnable),
     /// Something in between polls it, a combinator of futures for example.
     Wake(Waker),
     /// It has been told, or knows without being told.
+    #[default]
     Spent,
 }
 
@@ -100,7 +106,9 @@ impl Wakeup {
 /// The asks of a worker that have not been picked up by their askers.
 #[derive(Default)]
 pub(crate) struct AskTable {
-    waiting: RefCell<Slab<Waiting>>,
+    entries: RefCell<Vec<Waiting>>,
+    /// Entries that are not taken.
+    free: RefCell<Vec<u32>>,
     generation: Cell<u32>,
     /// Answers that came for asks that had ended already.
     pub(crate) late: Cell<u64>,
@@ -111,59 +119,66 @@ const MAX_ASKS: usize = 1 << 20;
 
 impl AskTable {
     /// An ask that nobody waits for yet.
+    #[inline]
     fn insert(&self, peer: Option<Peer>) -> Option<AskKey> {
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() >= MAX_ASKS {
-            return None;
-        }
+        let mut entries = self.entries.borrow_mut();
+        let index = match self.free.borrow_mut().pop() {
+            Some(index) => index,
+            None if entries.len() >= MAX_ASKS => return None,
+            None => {
+                entries.push(Waiting::default());
+                entries.len() as u32 - 1
+            }
+        };
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
-        let wakeup = Wakeup::Spent;
-        let index =
-            waiting.insert(Waiting { generation, peer, timer: None, wakeup, outcome: None });
-        Some(AskKey { index: index as u32, generation })
+        let ask = &mut entries[index as usize];
+        ask.generation = generation;
+        ask.taken = true;
+        ask.peer = peer;
+        Some(AskKey { index, generation })
     }
 
     fn with<T>(&self, key: AskKey, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
-        let mut waiting = self.waiting.borrow_mut();
-        let ask = waiting.get_mut(key.index as usize)?;
-        let is_it = ask.generation == key.generation || planted(Bug::StaleAnswer);
-        is_it.then(|| look(ask))
+        let mut entries = self.entries.borrow_mut();
+        Some(look(find(&mut entries, key)?))
     }
 
-    /// Takes out an ask that has ended.
+    /// Takes out the outcome of an ask that has ended.
+    #[inline(always)]
     fn take_outcome(&self, key: AskKey) -> Option<Outcome> {
-        self.remove_if(key, |ask| ask.outcome.is_some())?.outcome
+        let mut entries = self.entries.borrow_mut();
+        let ask = find(&mut entries, key)?;
+        let outcome = ask.outcome.take()?;
+        // An outcome spends the rest.
+        ask.taken = false;
+        self.free.borrow_mut().push(key.index);
+        Some(outcome)
     }
 
-    fn remove(&self, key: AskKey) -> Option<Waiting> {
-        self.remove_if(key, |_| true)
-    }
-
-    fn remove_if(&self, key: AskKey, done: impl FnOnce(&Waiting) -> bool) -> Option<Waiting> {
-        let mut waiting = self.waiting.borrow_mut();
-        let ask = waiting.get(key.index as usize)?;
-        let is_it = ask.generation == key.generation || planted(Bug::StaleAnswer);
-        (is_it && done(ask)).then(|| waiting.remove(key.index as usize))
+    /// Takes an ask out of the table. The rest of it is dropped by the caller, when it holds no borrow.
+    fn remove(&self, key: AskKey) -> Option<(Option<TimerKey>, impl Sized + use<>)> {
+        let mut entries = self.entries.borrow_mut();
+        let ask = find(&mut entries, key)?;
+        let Waiting { timer, wakeup, outcome, .. } = mem::take(ask);
+        self.free.borrow_mut().push(key.index);
+        Some((timer, (wakeup, outcome)))
     }
 
     /// Notes the outcome of an ask that has none and that `may` have this one. Gives it back if there is
     /// no such ask.
+    #[inline(always)]
     fn settle(
         &self,
         key: AskKey,
         outcome: Outcome,
         may: impl FnOnce(&Waiting) -> bool,
     ) -> Result<(Wakeup, Option<TimerKey>), Outcome> {
-        let mut waiting = self.waiting.borrow_mut();
-        match waiting.get_mut(key.index as usize) {
-            Some(ask)
-                if (ask.generation == key.generation || planted(Bug::StaleAnswer))
-                    && ask.outcome.is_none()
-                    && may(ask) =>
-            {
+        let mut entries = self.entries.borrow_mut();
+        match find(&mut entries, key) {
+            Some(ask) if ask.outcome.is_none() && may(ask) => {
                 ask.outcome = Some(outcome);
-                Ok((mem::replace(&mut ask.wakeup, Wakeup::Spent), ask.timer.take()))
+                Ok((mem::take(&mut ask.wakeup), ask.timer.take()))
             }
             _ => Err(outcome),
         }
@@ -171,7 +186,7 @@ impl AskTable {
 
     /// The number of asks that nobody has picked up.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.borrow().len()
+        self.entries.borrow().len() - self.free.borrow().len()
     }
 
     /// The asks to a node that have no outcome yet.
@@ -184,15 +199,24 @@ impl AskTable {
     }
 
     fn keys_where(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<AskKey> {
-        let waiting = self.waiting.borrow();
-        let open = waiting.iter().filter(|(_, ask)| ask.outcome.is_none() && wanted(ask));
+        let entries = self.entries.borrow();
+        let open = |ask: &Waiting| ask.taken && ask.outcome.is_none() && wanted(ask);
+        let open = entries.iter().enumerate().filter(|(_, ask)| open(ask));
         open.map(|(index, ask)| AskKey { index: index as u32, generation: ask.generation })
             .collect()
     }
 }
 
+#[inline]
+fn find(entries: &mut [Waiting], key: AskKey) -> Option<&mut Waiting> {
+    let ask = entries.get_mut(key.index as usize)?;
+    let is_it = ask.taken && (ask.generation == key.generation || planted(Bug::StaleAnswer));
+    is_it.then_some(ask)
+}
+
 impl Core {
     /// An answer has come in. One from a node that was not asked is not counted as one.
+    #[inline(always)]
     pub(crate) fn resolve_ask(&self, correlation: u64, from: Option<Peer>, outcome: Outcome) {
         let key = AskKey::from_correlation(correlation);
         self.settle_ask_if(key, outcome, |ask| ask.peer == from);
@@ -203,6 +227,7 @@ impl Core {
     }
 
     /// A second outcome is dropped.
+    #[inline(always)]
     fn settle_ask_if(&self, key: AskKey, outcome: Outcome, may: impl FnOnce(&Waiting) -> bool) {
         match self.asks.settle(key, outcome, may) {
             Ok((wakeup, timer)) => {
@@ -247,13 +272,13 @@ impl Core {
         timeout: Option<Duration>,
         waker: &Waker,
     ) -> Opened {
-        let is_next = way == Way::Link && self.may_hand_over(to);
+        let idle = if way == Way::Link { self.may_hand_over(to) } else { None };
         let Sent { key, limit } = match self.send_ask(to, way, message, timeout) {
             Ok(sent) => sent,
             Err(error) => return Opened::Ended(Err(error)),
         };
-        if is_next {
-            self.hand_over();
+        if let Some(cell) = idle {
+            self.hand_over(&cell);
         }
         if let Some(outcome) = self.asks.take_outcome(key) {
             return Opened::Ended(outcome);
@@ -290,7 +315,7 @@ impl Core {
             Way::Datagram => self.send_datagram(to, Kind::Ask, correlation, said, message),
         };
         if let Err(error) = sent {
-            self.asks.remove(key);
+            drop(self.asks.remove(key));
             return Err(error.into());
         }
         Ok(Sent { key, limit: said.and_then(|said| said.remaining) })
@@ -318,24 +343,28 @@ impl Core {
         to: Address,
         timeout: Option<Duration>,
     ) -> Result<Extensions, AskError> {
-        let mut extensions = Extensions { remaining: timeout, ..Extensions::default() };
-        let section = cell.section.borrow();
-        if to == cell.address || section.chain.contains(&self.unbind(to)) {
+        if to == cell.address {
             return Err(AskError::Cycle);
         }
-        if section.chain.len() >= MAX_CHAIN {
-            return Err(AskError::ChainTooLong { max: MAX_CHAIN });
-        }
-        extensions.chain.reserve_exact(section.chain.len() + 1);
-        extensions.chain.extend_from_slice(&section.chain);
-        extensions.chain.push(cell.address);
-        if let Some(deadline) = section.deadline {
-            let left = deadline.since(self.now());
-            if left.is_zero() {
-                return Err(AskError::Timeout);
+        let mut extensions = Extensions { remaining: timeout, ..Extensions::default() };
+        if let Some(section) = cell.section() {
+            let Section { deadline, chain } = &*section;
+            if chain.contains(&self.unbind(to)) {
+                return Err(AskError::Cycle);
             }
-            extensions.remaining = Some(timeout.map_or(left, |timeout| timeout.min(left)));
+            if chain.len() >= MAX_CHAIN {
+                return Err(AskError::ChainTooLong { max: MAX_CHAIN });
+            }
+            extensions.chain.extend_from_slice(chain);
+            if let Some(deadline) = deadline {
+                let left = deadline.since(self.now());
+                if left.is_zero() {
+                    return Err(AskError::Timeout);
+                }
+                extensions.remaining = Some(timeout.map_or(left, |timeout| timeout.min(left)));
+            }
         }
+        extensions.chain.push(cell.address);
         Ok(extensions)
     }
 }
@@ -462,8 +491,9 @@ impl<M: Message> Drop for Ask<M> {
     fn drop(&mut self) {
         if let State::Waiting(key) = self.state {
             Core::with(|core| {
-                if let Some(timer) = core.asks.remove(key).and_then(|ask| ask.timer) {
-                    core.cancel_timer(timer);
+                if let Some((timer, rest)) = core.asks.remove(key) {
+                    timer.into_iter().for_each(|timer| core.cancel_timer(timer));
+                    discard("a waker", rest);
                 }
             });
         }

@@ -1,11 +1,12 @@
 //! What a worker keeps of one actor, apart from the actor itself, which lives in its future.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, Ref, RefCell},
     collections::VecDeque,
     fmt,
     future::Future,
     pin::Pin,
+    rc::Rc,
     task::{Poll, Waker},
 };
 
@@ -87,7 +88,7 @@ pub(crate) struct ActorCell {
     pub(crate) address: Address,
     /// The actor's type, for logs.
     pub(crate) name: &'static str,
-    limits: MailboxLimits,
+    limits: &'static MailboxLimits,
     pub(crate) life: Cell<Option<Life>>,
     pub(crate) phase: Cell<Phase>,
     orders: Cell<Option<StopMode>>,
@@ -104,20 +105,31 @@ pub(crate) struct ActorCell {
     /// Sections that its tasks asked for and that have not run.
     turns: Cell<u32>,
     budget: Cell<u32>,
-    pub(crate) section: RefCell<Section>,
-    /// Whether `section` says anything.
-    inherits: Cell<bool>,
-    /// Made when the actor is suspended for the first time.
-    pub(crate) waker: RefCell<Option<OwnWaker>>,
-    pub(crate) tasks: RefCell<Vec<TaskKey>>,
     /// The first of its message timers; the others hang on to each other.
     pub(crate) first_alarm: Cell<Option<u32>>,
-    joiners: RefCell<Vec<Waker>>,
+    /// Whether [`Extra::section`] says anything.
+    inherits: Cell<bool>,
+    extra: OnceCell<Box<Extra>>,
     exit: Cell<Option<Exit>>,
 }
 
+/// What most actors never have.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// What the handler that runs inherits.
+    pub(crate) section: RefCell<Section>,
+    /// Made when the actor is suspended for the first time.
+    pub(crate) waker: RefCell<Option<Rc<OwnWaker>>>,
+    pub(crate) tasks: RefCell<Vec<TaskKey>>,
+    joiners: RefCell<Vec<Waker>>,
+}
+
 impl ActorCell {
-    pub(crate) fn new(address: Address, name: &'static str, limits: MailboxLimits) -> Self {
+    pub(crate) fn new(
+        address: Address,
+        name: &'static str,
+        limits: &'static MailboxLimits,
+    ) -> Self {
         ActorCell {
             address,
             name,
@@ -128,18 +140,35 @@ impl ActorCell {
             place: Cell::new(Place::Walk),
             mailbox: RefCell::new(VecDeque::new()),
             mailbox_bytes: Cell::new(0),
-            room: Cell::new(room_of(&limits)),
+            room: Cell::new(room_of(limits)),
             attention: Cell::new(false),
             closed_to_turns: Cell::new(false),
             turns: Cell::new(0),
             budget: Cell::new(0),
-            section: RefCell::default(),
-            inherits: Cell::new(false),
-            waker: RefCell::new(None),
-            tasks: RefCell::default(),
             first_alarm: Cell::new(None),
-            joiners: RefCell::default(),
+            inherits: Cell::new(false),
+            extra: OnceCell::new(),
             exit: Cell::new(None),
+        }
+    }
+
+    /// What most actors never have: made now if there is none.
+    pub(crate) fn extra(&self) -> &Extra {
+        self.extra.get_or_init(Box::default)
+    }
+
+    /// What most actors never have, if this one does.
+    #[inline]
+    pub(crate) fn known_extra(&self) -> Option<&Extra> {
+        self.extra.get().map(|extra| &**extra)
+    }
+
+    /// What the handler that runs inherits.
+    pub(crate) fn section(&self) -> Option<Ref<'_, Section>> {
+        if self.inherits.get() {
+            self.known_extra().map(|extra| extra.section.borrow())
+        } else {
+            None
         }
     }
 
@@ -367,7 +396,8 @@ impl ActorCell {
     pub(crate) fn close(&self, exit: Exit) {
         self.phase.set(Phase::Gone);
         self.exit.set(Some(exit));
-        self.joiners.take().into_iter().for_each(wake);
+        let joiners = self.known_extra().map(|extra| extra.joiners.take());
+        joiners.into_iter().flatten().for_each(wake);
     }
 
     /// How the actor ended; pending before that.
@@ -375,10 +405,11 @@ impl ActorCell {
         match self.exit.get() {
             Some(exit) => Poll::Ready(exit),
             None => {
-                if !self.joiners.borrow().iter().any(|known| known.will_wake(waker)) {
+                let joiners = &self.extra().joiners;
+                if !joiners.borrow().iter().any(|known| known.will_wake(waker)) {
                     // Cloning a waker may run a user's code: nothing is borrowed meanwhile.
                     let joiner = waker.clone();
-                    self.joiners.borrow_mut().push(joiner);
+                    joiners.borrow_mut().push(joiner);
                 }
                 Poll::Pending
             }
@@ -387,10 +418,10 @@ impl ActorCell {
 
     /// Notes what the handler that starts now inherits.
     #[inline]
-    pub(crate) fn enter_section(&self, section: Option<&Section>) {
+    pub(crate) fn enter_section(&self, section: Option<Section>) {
         if section.is_some() || self.inherits.get() {
             self.inherits.set(section.is_some());
-            self.section.replace(section.cloned().unwrap_or_default());
+            self.extra().section.replace(section.unwrap_or_default());
         }
     }
 }

@@ -50,12 +50,13 @@ pub struct Context<A: Actor> {
     cell: Rc<ActorCell>,
     /// Who waits for the handler that runs now.
     pub(crate) reply_to: Option<ReplyTo>,
-    turns: Turns<A>,
+    /// Made with the first task.
+    turns: Option<Turns<A>>,
 }
 
 impl<A: Actor> Context<A> {
     pub(crate) fn new(core: Rc<Core>, cell: Rc<ActorCell>) -> Self {
-        Context { core, cell, reply_to: None, turns: Turns::<A>::default() }
+        Context { core, cell, reply_to: None, turns: None }
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -105,7 +106,7 @@ impl<A: Actor> Context<A> {
 
     /// How long whoever asked still waits for the handler that runs now; `None` if that is not known.
     pub(crate) fn time_left(&self) -> Option<Duration> {
-        let deadline = self.cell.section.borrow().deadline?;
+        let deadline = self.cell.section()?.deadline?;
         Some(deadline.since(self.core.now()))
     }
 
@@ -179,9 +180,10 @@ impl<A: Actor> Context<A> {
         F: FnOnce(Access<A>) -> T,
         T: Future<Output = ()> + 'static,
     {
-        let access = Access { cell: self.cell.clone(), turns: self.turns.clone() };
+        let turns = self.turns.get_or_insert_default().clone();
+        let access = Access { cell: self.cell.clone(), turns };
         let key = self.core.spawn_task(task(access));
-        let mut tasks = self.cell.tasks.borrow_mut();
+        let mut tasks = self.cell.extra().tasks.borrow_mut();
         if tasks.len() == tasks.capacity() {
             // Those that have ended go when the list would grow, so the cost is constant on average.
             tasks.retain(|task| self.core.tasks.contains(*task));
@@ -256,7 +258,7 @@ impl<A: Actor> Context<A> {
                 Parked::Other(delivery) => *delivery,
             }
         };
-        self.cell.enter_section(delivery.section.as_deref());
+        self.cell.enter_section(delivery.section);
         self.reply_to = delivery.reply_to;
         Some(delivery.envelope)
     }
@@ -279,9 +281,7 @@ impl<A: Actor> Context<A> {
 
     #[inline(always)]
     pub(crate) fn answer<R: Message>(&mut self, reply: Reply<R>) {
-        if self.reply_to.is_some()
-            && let Some(reply_to) = self.reply_to.take()
-        {
+        if let Some(reply_to) = &mut self.reply_to {
             reply_to.answer(reply);
         }
     }
@@ -301,13 +301,18 @@ impl<A: Actor> Context<A> {
     pub(crate) fn close_turns(&mut self) {
         self.cell.enter_section(None);
         self.cell.closed_to_turns.set(true);
-        let turns = self.turns.take();
+        self.drop_turns();
+    }
+
+    /// Tasks that wait for their sections learn that there will be none.
+    fn drop_turns(&mut self) {
+        let turns = self.turns.as_ref().map(|turns| turns.take());
         drop(turns);
     }
 
     pub(crate) fn run_turn(&mut self, actor: &mut A) {
         self.cell.enter_section(None);
-        let turn = self.turns.borrow_mut().pop_front();
+        let turn = self.turns.as_ref().and_then(|turns| turns.borrow_mut().pop_front());
         if let Some(turn) = turn {
             turn(actor, self);
         }
@@ -332,9 +337,7 @@ pub(crate) fn is_live(core: &Core, delivery: &Delivery) -> bool {
 
 impl<A: Actor> Drop for Context<A> {
     fn drop(&mut self) {
-        // Tasks that wait for their sections learn that the actor has ended.
-        let turns = self.turns.take();
-        drop(turns);
+        self.drop_turns();
     }
 }
 

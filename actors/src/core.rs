@@ -221,7 +221,7 @@ impl Core {
         let node = address.node();
         (node != self.shared.id).then(|| match self.sessions.with(node) {
             Some(binding) if binding.takes(address) => binding.peer,
-            _ => Peer { node, tag: address.incarnation() },
+            _ => Peer::new(node, address.incarnation()),
         })
     }
 
@@ -360,7 +360,7 @@ impl Core {
             // Datagrams go to the right worker by their port; one that does not is a stranger's.
             return self.dead_letters.to_the_dead(frame.header().slot, frame.header().message);
         };
-        extensions.origin = Some((peer.node, peer.tag));
+        extensions.origin = Some((peer.node(), peer.tag()));
         // Answers are let through: the asks that they answer bound their number.
         let bounded = matches!(frame.header().kind, Kind::Tell | Kind::Ask);
         let relayed = self.lanes.outbox(worker).map(|outbox| {

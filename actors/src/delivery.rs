@@ -1,10 +1,10 @@
 //! One message on its way to one actor, and where its answer goes.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, ops::RangeInclusive};
 
 use annulus_codec::{
-    address::{Address, NodeId},
-    extension::Extensions,
+    address::NodeId,
+    extension::{Chain, Extensions},
     frame::{Frame, Header, Kind},
     passing::Envelope,
 };
@@ -35,10 +35,30 @@ impl Origin {
 
 /// One life of another node, for the time of one [session](crate::session).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Peer {
-    pub(crate) node: NodeId,
+// One word, since it is passed on and compared with every message.
+pub(crate) struct Peer(u64);
+
+impl Peer {
+    #[inline]
+    pub(crate) fn new(node: NodeId, tag: u32) -> Self {
+        Peer(u64::from(node.bits()) << 32 | u64::from(tag))
+    }
+
+    /// The peers of all sessions with a node.
+    pub(crate) fn all_of(node: NodeId) -> RangeInclusive<Self> {
+        Peer::new(node, 0)..=Peer::new(node, u32::MAX)
+    }
+
+    #[inline]
+    pub(crate) fn node(self) -> NodeId {
+        NodeId::from_bits((self.0 >> 32) as u32)
+    }
+
     /// What stands for the incarnation in addresses that are bound to the session.
-    pub(crate) tag: u32,
+    #[inline]
+    pub(crate) fn tag(self) -> u32 {
+        self.0 as u32
+    }
 }
 
 /// A message for an actor.
@@ -48,7 +68,7 @@ pub(crate) struct Delivery {
     /// Where the answer goes, if one is wanted.
     pub(crate) reply_to: Option<ReplyTo>,
     /// What the handler inherits. Most messages bring nothing.
-    pub(crate) section: Option<Box<Section>>,
+    pub(crate) section: Option<Section>,
     /// What it comes from, if that is the worker itself.
     pub(crate) source: Option<Source>,
 }
@@ -116,7 +136,7 @@ pub(crate) struct Section {
     /// When the first asker gives up.
     pub(crate) deadline: Option<Mono>,
     /// The actors that wait for this handler, the first asker first.
-    pub(crate) chain: Vec<Address>,
+    pub(crate) chain: Chain,
 }
 
 impl Section {

@@ -235,7 +235,7 @@ impl Links {
     /// Any link to a peer.
     pub(crate) fn any(&self, peer: Peer) -> Option<Rc<Link>> {
         let links = self.links.borrow();
-        let (_, link) = links.range((peer.node, 0)..=(peer.node, u32::MAX)).next()?;
+        let (_, link) = links.range((peer.node(), 0)..=(peer.node(), u32::MAX)).next()?;
         (link.peer == peer).then(|| link.clone())
     }
 
@@ -271,7 +271,7 @@ impl Links {
 
     /// Nothing is sent over this link any more.
     fn remove(&self, link: &Rc<Link>) {
-        let key = (link.peer.node, link.index);
+        let key = (link.peer.node(), link.index);
         let mut links = self.links.borrow_mut();
         if links.get(&key).is_some_and(|known| Rc::ptr_eq(known, link)) {
             links.remove(&key);
@@ -315,7 +315,8 @@ impl Core {
             unread: Cell::new(None),
             tasks: RefCell::default(),
         });
-        if let Some(old) = self.links.links.borrow_mut().insert((peer.node, index), link.clone()) {
+        if let Some(old) = self.links.links.borrow_mut().insert((peer.node(), index), link.clone())
+        {
             // The session that it belonged to has ended; its end is on its way here.
             tracing::debug!(target: "annulus", node = old.name, "an old link is replaced");
             self.push_close(old);

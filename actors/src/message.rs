@@ -149,7 +149,7 @@ impl<R: Message> Responder<R> {
 
     /// Answers.
     pub fn reply(self, reply: impl Into<Reply<R>>) {
-        if let Some(reply_to) = self.reply_to {
+        if let Some(mut reply_to) = self.reply_to {
             reply_to.answer(reply.into());
         }
     }

@@ -49,7 +49,7 @@ impl Binding {
     /// bound and there has been no other session.
     pub(crate) fn takes(&self, address: Address) -> bool {
         let tag = address.incarnation();
-        tag == self.peer.tag || (self.first && tag == self.life)
+        tag == self.peer.tag() || (self.first && tag == self.life)
     }
 }
 
@@ -86,8 +86,7 @@ impl LiveSessions {
     /// How references are bound to the session with a node.
     pub(crate) fn with(&self, node: NodeId) -> Option<Binding> {
         let sessions = self.0.borrow();
-        let all = Peer { node, tag: 0 }..=Peer { node, tag: u32::MAX };
-        sessions.range(all).find_map(|(_, session)| session.binding)
+        sessions.range(Peer::all_of(node)).find_map(|(_, session)| session.binding)
     }
 
     /// Notes something of a session. Returns whether its links have all ended, as they are to.
@@ -171,7 +170,7 @@ impl Core {
             return address;
         }
         let Some(binding) = self.sessions.with(address.node()) else { return address };
-        let (from, to) = order(binding.life, binding.peer.tag);
+        let (from, to) = order(binding.life, binding.peer.tag());
         if address.incarnation() != from {
             return address;
         }

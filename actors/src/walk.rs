@@ -199,8 +199,7 @@ impl Core {
     pub(crate) fn walk(self: &Rc<Self>, parcel: Parcel, promised: bool) -> Option<Frames> {
         match parcel {
             Parcel::Frames(frames) => {
-                self.walk.promised.set(promised);
-                self.walk.frames.replace(Some(frames));
+                self.begin_walk(frames, promised);
                 self.walk_frames(promised);
                 self.walk.frames.take()
             }
@@ -211,28 +210,66 @@ impl Core {
         }
     }
 
-    /// Whether a message that is sent to an actor now would be the next to be handled, and may be at once:
+    /// The actor that a message goes to, if the message would be the next to be handled, and may be at once:
     /// the actor is idle, and nobody has sent anything before that waits.
     #[inline]
-    pub(crate) fn may_hand_over(&self, to: Address) -> bool {
+    pub(crate) fn may_hand_over(&self, to: Address) -> Option<Rc<ActorCell>> {
         let (slot, generation) = (to.slot(), to.generation());
-        self.is_here(to.node())
+        let nothing_waits = self.is_here(to.node())
             && slot.worker() == self.worker()
             && self.walk.depth.get() < HANDOVERS
             && self.walk.is_at_end()
-            && self.inbox.borrow().is_empty()
-            && self.actors.look(slot.index(), generation, |cell| cell.waits()) == Some(true)
-            && self.clock.allows()
+            && self.inbox.borrow().is_empty();
+        if !nothing_waits || !self.clock.allows() {
+            return None;
+        }
+        let idle = |cell: &Rc<ActorCell>| cell.waits().then(|| cell.clone());
+        self.actors.look(slot.index(), generation, idle).flatten()
     }
 
-    /// Hands out what is in the inbox while somebody is polled.
-    pub(crate) fn hand_over(self: &Rc<Self>) {
-        let (frames, promised) = (self.walk.frames.take(), self.walk.promised.get());
+    /// Hands out what is in the inbox, a message for this actor, while somebody is polled.
+    pub(crate) fn hand_over(self: &Rc<Self>, cell: &Rc<ActorCell>) {
+        let (outer, promised) = (self.walk.frames.take(), self.walk.promised.get());
         self.walk.depth.set(self.walk.depth.get() + 1);
+        let frames = self.inbox.borrow_mut().pop_frames();
+        if let Some(frames) = frames {
+            self.walk_for(cell, frames);
+            self.inbox.borrow_mut().rewind();
+            self.room_made.set(true);
+        }
+        // What has been told meanwhile, or the message itself if it is in no frame.
         self.walk_inbox();
         self.walk.depth.set(self.walk.depth.get() - 1);
-        self.walk.frames.replace(frames);
+        self.walk.frames.replace(outer);
         self.walk.promised.set(promised);
+    }
+
+    /// Walks frames of the inbox of which the first is for this actor, which is idle.
+    #[inline]
+    fn walk_for(self: &Rc<Self>, cell: &Rc<ActorCell>, frames: Frames) {
+        let plain = frames.peek().is_some_and(|header| is_plain(&header));
+        self.begin_walk(frames, true);
+        if plain {
+            self.poll_actor(cell);
+            self.clock.ran(self, cell.name);
+        }
+        if !self.walk.is_at_end() {
+            self.walk_frames(true);
+        }
+    }
+
+    /// Hands out frames of the worker's own inbox.
+    #[inline]
+    pub(crate) fn walk_own(self: &Rc<Self>, frames: Frames) {
+        self.begin_walk(frames, true);
+        self.walk_frames(true);
+        self.walk.frames.take();
+    }
+
+    #[inline(always)]
+    fn begin_walk(&self, frames: Frames, promised: bool) {
+        self.walk.promised.set(promised);
+        *self.walk.frames.borrow_mut() = Some(frames);
     }
 
     fn walk_frames(self: &Rc<Self>, promised: bool) {
@@ -302,7 +339,7 @@ impl Core {
     fn dispatch_extended(self: &Rc<Self>, frame: Frame, promised: bool) {
         let extensions = frame.extensions().unwrap_or_default();
         let origin = match extensions.origin {
-            Some((node, tag)) => Origin::Link(Peer { node, tag }),
+            Some((node, tag)) => Origin::Link(Peer::new(node, tag)),
             None => Origin::Local,
         };
         let section = Section::from_extensions(extensions, self.now());

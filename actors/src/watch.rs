@@ -533,7 +533,7 @@ impl Core {
     }
 
     fn link_with(&self, peer: Peer) -> Option<Rc<Link>> {
-        let link = self.links.route(peer.node, self.worker())?;
+        let link = self.links.route(peer.node(), self.worker())?;
         (link.peer == peer && link.sends()).then_some(link)
     }
 

@@ -235,9 +235,14 @@ impl Core {
     pub(crate) fn walk_inbox(self: &Rc<Self>) -> bool {
         let mut any = false;
         loop {
-            let Some(parcel) = self.inbox.borrow_mut().pop() else { return any };
+            let frames = self.inbox.borrow_mut().pop_frames();
+            if let Some(frames) = frames {
+                self.walk_own(frames);
+            } else {
+                let Some(parcel) = self.inbox.borrow_mut().pop() else { return any };
+                self.walk(parcel, true);
+            }
             any = true;
-            self.walk(parcel, true);
             self.inbox.borrow_mut().rewind();
             self.room_made.set(true);
         }

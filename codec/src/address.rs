@@ -83,7 +83,7 @@ impl fmt::Debug for Slot {
 /// Where an actor is. It names one life of one actor: once that actor has stopped, or its node has
 /// been started again, nothing that is sent there reaches anybody else.
 ///
-/// On the wire: four little-endian 32-bit numbers, in the order of the fields.
+/// On the wire: four little-endian 32-bit numbers: node, incarnation, slot, generation.
 #[derive(
     Clone,
     Copy,
@@ -96,14 +96,16 @@ impl fmt::Debug for Slot {
     rkyv::Serialize,
     rkyv::Deserialize,
 )]
+// Two whole words, since that is how it is passed on and compared: as four numbers it would be put together from
+// parts each time.
 pub struct Address {
-    node: u32,
-    incarnation: u32,
-    slot: u32,
-    generation: u32,
+    /// Node and incarnation.
+    home: u64,
+    /// Slot and generation.
+    place: u64,
 }
 
-// SAFETY: four 32-bit numbers; no other type has this tag.
+// SAFETY: two 64-bit numbers; no other type has this tag.
 unsafe impl Layout for Address {
     const LAYOUT: u64 = hash64(b"annulus.Address");
 }
@@ -113,56 +115,57 @@ impl Address {
     pub const LEN: usize = 16;
 
     /// The address of one life of one actor.
+    #[inline]
     pub fn new(node: NodeId, incarnation: u32, slot: Slot, generation: u32) -> Self {
-        Address { node: node.bits(), incarnation, slot: slot.bits(), generation }
+        Address { home: join(node.bits(), incarnation), place: join(slot.bits(), generation) }
     }
 
     /// The node that the actor lives on.
+    #[inline]
     pub fn node(self) -> NodeId {
-        NodeId::from_bits(self.node)
+        NodeId::from_bits(self.home as u32)
     }
 
     /// Which life of the node: the folded start time of its process.
+    #[inline]
     pub fn incarnation(self) -> u32 {
-        self.incarnation
+        (self.home >> 32) as u32
     }
 
     /// The actor's place on its node.
+    #[inline]
     pub fn slot(self) -> Slot {
-        Slot::from_bits(self.slot)
+        Slot::from_bits(self.place as u32)
     }
 
     /// Which holder of that place.
+    #[inline]
     pub fn generation(self) -> u32 {
-        self.generation
+        (self.place >> 32) as u32
     }
 
     pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
-        bytes[0..4].copy_from_slice(&self.node.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.incarnation.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.slot.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[..8].copy_from_slice(&self.home.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.place.to_le_bytes());
         bytes
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
-        let word = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        Address { node: word(0), incarnation: word(4), slot: word(8), generation: word(12) }
+        let [home, place] = [0, 1].map(|at| u64::from_le_bytes(bytes.as_chunks().0[at]));
+        Address { home, place }
     }
+}
+
+/// Two halves of a word, the lower one first.
+const fn join(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
 }
 
 impl ArchivedAddress {
     /// The address that was sent.
     pub fn to_address(&self) -> Address {
-        Address {
-            node: self.node.to_native(),
-            incarnation: self.incarnation.to_native(),
-            slot: self.slot.to_native(),
-            generation: self.generation.to_native(),
-        }
+        Address { home: self.home.to_native(), place: self.place.to_native() }
     }
 }
 
@@ -172,9 +175,9 @@ impl fmt::Debug for Address {
             f,
             "{:?}@{:08x}/{:?}#{}",
             self.node(),
-            self.incarnation,
+            self.incarnation(),
             self.slot(),
-            self.generation
+            self.generation()
         )
     }
 }

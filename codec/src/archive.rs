@@ -218,9 +218,7 @@ pub(crate) fn write_frame<M: Archivable>(
         },
     }
     if let Some(extensions) = extensions {
-        let mut encoded = Vec::with_capacity(extension_len);
-        extensions.encode(&mut encoded);
-        spare[HEADER_LEN..payload_start].write_copy_of_slice(&encoded);
+        spare[HEADER_LEN..payload_start].write_copy_of_slice(&extensions.encode());
     }
     spare[..HEADER_LEN].write_copy_of_slice(&header.to_bytes());
     // SAFETY: header, extensions, payload and padding were all just written, as one whole frame whose

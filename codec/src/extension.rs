@@ -19,6 +19,8 @@
 
 use std::{fmt, time::Duration};
 
+use smallvec::SmallVec;
+
 use crate::{
     address::{Address, NodeId},
     frame::FRAME_ALIGN,
@@ -26,6 +28,12 @@ use crate::{
 
 /// How many actors may wait for one another in a row. An ask beyond that fails.
 pub const MAX_CHAIN: usize = 32;
+
+/// Actors that wait for one another in a row, the first asker first. Short ones need no memory of their own.
+pub type Chain = SmallVec<[Address; 3]>;
+
+/// Extensions as bytes. With a deadline and a short chain they need no memory of their own.
+pub(crate) type Encoded = SmallVec<[u8; 96]>;
 
 const TAG_DEADLINE: u16 = 1;
 const TAG_CHAIN: u16 = 2;
@@ -37,7 +45,7 @@ pub struct Extensions {
     /// How long the asker still waits for the answer.
     pub remaining: Option<Duration>,
     /// The actors whose handlers wait for this ask, the first asker first.
-    pub chain: Vec<Address>,
+    pub chain: Chain,
     /// The node and incarnation that the frame came from, for frames passed on between workers.
     pub origin: Option<(NodeId, u32)>,
 }
@@ -85,8 +93,14 @@ impl Extensions {
         records * FRAME_ALIGN + chain
     }
 
-    /// Appends the records to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// The records.
+    pub(crate) fn encode(&self) -> Encoded {
+        let mut encoded = Encoded::new();
+        self.encode_into(&mut encoded);
+        encoded
+    }
+
+    fn encode_into(&self, out: &mut Encoded) {
         if let Some(remaining) = self.remaining {
             push_head(out, TAG_DEADLINE, FRAME_ALIGN);
             out.extend_from_slice(&[0; 4]);
@@ -144,7 +158,7 @@ impl Extensions {
     }
 }
 
-fn push_head(out: &mut Vec<u8>, tag: u16, len: usize) {
+fn push_head(out: &mut Encoded, tag: u16, len: usize) {
     out.extend_from_slice(&tag.to_le_bytes());
     out.extend_from_slice(&(len as u16).to_le_bytes());
 }
@@ -155,7 +169,7 @@ fn last_word(record: &[u8]) -> Option<u64> {
     record.last_chunk::<8>().map(|word| u64::from_le_bytes(*word))
 }
 
-fn parse_chain(bytes: &[u8]) -> Result<Vec<Address>, ExtensionError> {
+fn parse_chain(bytes: &[u8]) -> Result<Chain, ExtensionError> {
     let (addresses, _) = bytes.as_chunks::<{ Address::LEN }>();
     if addresses.len() > MAX_CHAIN {
         return Err(ExtensionError::ChainTooLong(addresses.len()));
@@ -173,11 +187,10 @@ mod tests {
         let address = Address::new(NodeId::from_name("a"), 7, Slot::new(1, 2), 3);
         let sent = Extensions {
             remaining: Some(Duration::from_millis(50)),
-            chain: vec![address, address],
+            chain: [address, address].into_iter().collect(),
             origin: Some((NodeId::from_name("b"), 9)),
         };
-        let mut bytes = Vec::new();
-        sent.encode(&mut bytes);
+        let bytes = sent.encode();
         assert_eq!(bytes.len(), sent.encoded_len());
         assert_eq!(Extensions::parse(&bytes), Ok(sent));
     }

@@ -364,6 +364,7 @@ pub struct Frames {
 }
 
 impl Frames {
+    #[inline]
     pub(crate) fn new(bytes: Lease) -> Self {
         Frames { bytes, at: 0 }
     }

@@ -441,8 +441,7 @@ impl Outbox {
         let mut header = frame.header();
         header.set_foreign(!frame.trusted());
         header.extension_len = extensions.encoded_len() as u16;
-        let mut encoded = Vec::with_capacity(extensions.encoded_len());
-        extensions.encode(&mut encoded);
+        let encoded = extensions.encode();
         let padding = frame.padded_payload();
         self.append(&[&header.to_bytes(), &encoded, padding])
     }
@@ -457,6 +456,18 @@ impl Outbox {
             Waiting::Apart(apart) => Parcel::Single(Envelope::Apart(apart)),
             Waiting::Value(value) => Parcel::Single(Envelope::Value(value)),
         })
+    }
+
+    /// The oldest parcel, if it is the frames in the open chunk.
+    // What mostly waits: this keeps it in registers.
+    #[inline(always)]
+    pub fn pop_frames(&mut self) -> Option<Frames> {
+        assert!(self.destination == Destination::Here, "these frames are for somebody else");
+        if !self.queue.is_empty() {
+            return None;
+        }
+        let open = self.open.as_mut().filter(|open| open.untaken() > 0)?;
+        Some(Frames::new(open.take_committed()))
     }
 
     /// The next bytes of the stream to another node.

@@ -84,7 +84,7 @@ fn a_failure_is_no_message_whatever_its_code_says() {
 fn long_chain(len: usize) -> Extensions {
     // Four addresses in a row are two headers: a forger would write a frame here.
     let address = Address::new(NodeId::from_bits(8), 1, Slot::new(0, 0), 0);
-    Extensions { chain: vec![address; len], ..Extensions::default() }
+    Extensions { chain: vec![address; len].into(), ..Extensions::default() }
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn all_extensions() -> Extensions {
     let address = |n| Address::new(NodeId::from_bits(n), 7, Slot::new(1, 2), 3);
     Extensions {
         remaining: Some(Duration::from_millis(50)),
-        chain: vec![address(0x0a0b_0c0d), address(0x0102_0304)],
+        chain: [address(0x0a0b_0c0d), address(0x0102_0304)].into_iter().collect(),
         origin: Some((NodeId::from_bits(5), 6)),
     }
 }

@@ -158,8 +158,7 @@ fn a_handler_that_is_not_suspended_allocates_nothing() {
     assert_eq!(handler_told, 0, "told from a handler");
     // What crosses to another worker is counted by the crossing, not by the message.
     assert!(told_there < MESSAGES / 50, "told across");
-    // What the asker's side costs is not nothing, and is not to grow.
-    assert!(asked_there <= MESSAGES + MESSAGES / 100, "asked across");
-    assert!(handler_asked <= 5 * MESSAGES + MESSAGES / 100, "asked from a handler");
-    assert!(handler_asked_there <= 6 * MESSAGES + MESSAGES / 100, "and across");
+    assert!(asked_there <= MESSAGES / 100, "asked across");
+    assert!(handler_asked <= MESSAGES / 100, "asked from a handler");
+    assert!(handler_asked_there <= MESSAGES / 100, "and across");
 }

@@ -320,7 +320,7 @@ impl Cluster {
         tracing::info!(target: "annulus", node = name, links = session.links, "connected");
         for (wanted, until, responder) in std::mem::take(&mut self.waiting) {
             if wanted == name {
-                responder.reply(Connected(peer.tag));
+                responder.reply(Connected(peer.tag()));
             } else {
                 self.waiting.push((wanted, until, responder));
             }
@@ -444,7 +444,7 @@ fn tell_members(peer: Peer, members: Vec<Member>) {
     if members.is_empty() {
         return;
     }
-    if let Err(error) = of(peer.node, peer.tag).tell(Members { members }) {
+    if let Err(error) = of(peer.node(), peer.tag()).tell(Members { members }) {
         tracing::debug!(target: "annulus", %error, "a node was not told of the others");
     }
 }
@@ -528,7 +528,7 @@ impl Respond<WaitForPeer> for Cluster {
         }
         let up = self.sessions.iter().find(|s| s.hello.node == wait.name && s.is_up());
         if let Some(session) = up {
-            return Connected(session.peer().tag).into();
+            return Connected(session.peer().tag()).into();
         }
         let (later, responder): (Later, _) = context.defer(&wait);
         let now = context.now();

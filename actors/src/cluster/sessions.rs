@@ -229,7 +229,7 @@ impl<C> Sessions<C> {
             dialer,
             hello: hello.clone(),
             binding: Binding {
-                peer: Peer { node: id, tag: fold32(join64(hello.incarnation, before)) },
+                peer: Peer::new(id, fold32(join64(hello.incarnation, before))),
                 life: fold32(hello.incarnation),
                 first: before == 0,
             },
@@ -274,7 +274,7 @@ impl<C> Sessions<C> {
             return Kept::Waiting;
         }
         session.stage = Stage::Attaching(session.links);
-        let (kept, id) = (std::mem::take(&mut session.kept), session.peer().node);
+        let (kept, id) = (std::mem::take(&mut session.kept), session.peer().node());
         let incarnation = session.hello.incarnation;
         self.meet(id, incarnation);
         Kept::Complete(kept)
@@ -312,7 +312,7 @@ impl<C> Sessions<C> {
 
     /// Ends a session. If it has links, it is over when all workers have [said so](Self::emptied).
     pub(super) fn end(&mut self, number: u64) -> Option<Session<C>> {
-        let node = self.by_number(number)?.peer().node;
+        let node = self.by_number(number)?.peer().node();
         let session = self.sessions.remove(&node)?;
         if session.has_links() {
             self.ending.insert(number, Ending { node, workers: self.own.workers });
@@ -429,7 +429,7 @@ mod tests {
         let mut tag = |incarnation, complete| {
             let (number, links) = open(&mut sessions, &hello("bob", incarnation, 2)).unwrap();
             let session = sessions.by_number(number).unwrap();
-            let tag = (session.peer().tag, session.binding.first);
+            let tag = (session.peer().tag(), session.binding.first);
             for link in 0..if complete { links } else { 1 } {
                 sessions.keep(number, link, 'x');
             }
