@@ -22,6 +22,9 @@ pub struct Faults {
     pub duplicate: f64,
     /// Datagrams that are overtaken by later ones.
     pub reorder: f64,
+    /// Segments of a stream, and datagrams, of which one bit or a run of bytes is changed on the way from
+    /// one host to another, and no checksum sees it.
+    pub corrupt: f64,
     /// Segments after which the connection is reset.
     pub reset: f64,
     /// Receives and sends that take less than they could.
@@ -85,6 +88,7 @@ impl Default for Faults {
             loss: 0.0,
             duplicate: 0.0,
             reorder: 0.0,
+            corrupt: 0.0,
             reset: 0.0,
             short: 0.05,
             window: 256 << 10,
@@ -120,7 +124,8 @@ impl Default for DiskFaults {
 impl Faults {
     /// A world whose faults are drawn: some kinds do not happen at all, others often, so that over many
     /// seeds all mixtures come up. Disks stay honest: syncs that fail or lie, misdirected writes and rot
-    /// lose what has been promised to be durable, so a test turns on those that it means.
+    /// lose what has been promised to be durable, so a test turns on those that it means. Nor are bytes
+    /// corrupted: no promise about content holds then.
     pub fn swarm(random: &mut Random) -> Self {
         let mut rate = |most: f64| {
             // A kind of fault that is always there hides what happens without it.

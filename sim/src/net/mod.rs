@@ -7,6 +7,7 @@
 //! with a reset, a host that is down with nothing.
 
 mod arrivals;
+mod corruption;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -569,8 +570,13 @@ impl Net {
         }
         let taken = scope.shorten(room.min(bytes.len()), "send was short");
         pipe.filled += taken;
+        let hosts = pipe.hosts;
         let id_of_pipe = stream_outgoing(&self.sockets, id);
-        self.push(scope, id_of_pipe, Segment::Bytes(bytes[..taken].to_vec()));
+        let mut segment = bytes[..taken].to_vec();
+        if hosts.0 != hosts.1 {
+            corruption::strike(scope, &mut segment);
+        }
+        self.push(scope, id_of_pipe, Segment::Bytes(segment));
         if scope.chance(|faults| faults.reset, "connection was reset") {
             self.push(scope, id_of_pipe, Segment::Reset);
             scope.schedule(0, Event::Net(NetEvent::Reset(id)));
@@ -636,7 +642,10 @@ impl Net {
         Ok(len)
     }
 
-    fn dispatch(&mut self, scope: &mut Scope<'_>, from: HostId, datagram: Box<Datagram>) {
+    fn dispatch(&mut self, scope: &mut Scope<'_>, from: HostId, mut datagram: Box<Datagram>) {
+        if from != datagram.to {
+            corruption::strike(scope, &mut datagram.bytes);
+        }
         let mut delay = scope.delay(from, datagram.to);
         if scope.chance(|faults| faults.reorder, "datagram was overtaken") {
             delay *= 10;
