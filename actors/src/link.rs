@@ -54,6 +54,10 @@ const PARTING_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes received over one link that may wait to be handled before its reader pauses.
 const MOST_WAITING: usize = 1 << 20;
 
+/// Bytes that come of a frame in the time of a silence, unless its end is near. Bytes that come more slowly are
+/// signs of life: what they are taken for has a length that nobody has meant.
+const LEAST_PROGRESS: u64 = 8192;
+
 /// What makes a connection a link.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSetup {
@@ -90,6 +94,8 @@ pub(crate) enum LinkEnd {
     Malformed(FrameError),
     /// Nothing was heard for too long.
     Silent,
+    /// A frame has begun, and hardly anything of it comes.
+    Stalled,
     /// The peer does not take what waits for it.
     Overflow,
     /// Another link of the session ended, or the node shuts down.
@@ -106,6 +112,7 @@ impl fmt::Display for LinkEnd {
             LinkEnd::Broken(error) => error.fmt(f),
             LinkEnd::Malformed(error) => write!(f, "the other node broke the protocol: {error}"),
             LinkEnd::Silent => write!(f, "nothing was heard from the other node for too long"),
+            LinkEnd::Stalled => write!(f, "the other node does not go on with a frame"),
             LinkEnd::Overflow => write!(f, "the other node does not take what waits for it"),
             LinkEnd::Dropped => write!(f, "it was dropped"),
         }
@@ -140,6 +147,9 @@ pub(crate) struct Link {
     /// Whether the kernel has not taken all of what left the outbox.
     sending: Cell<bool>,
     heard: Cell<Mono>,
+    /// Bytes received, and those of them that are whole frames.
+    received: Cell<u64>,
+    whole: Cell<u64>,
     /// Whether the reader waits until this node has caught up.
     paused: Cell<bool>,
     sent: Cell<Mono>,
@@ -306,6 +316,8 @@ impl Core {
             asks: RefCell::default(),
             sending: Cell::new(false),
             heard: Cell::new(self.now()),
+            received: Cell::new(rest.len() as u64),
+            whole: Cell::new(0),
             // It is not read from yet.
             paused: Cell::new(true),
             sent: Cell::new(self.now()),
@@ -514,6 +526,7 @@ async fn receive_frames(
         };
         if prefix.complete > 0 {
             link.waiting.set(link.waiting.get() + prefix.complete);
+            link.whole.set(link.whole.get() + prefix.complete as u64);
             let frames =
                 FrameReader::foreign(chunk.take(prefix.complete), core.limits().max_payload);
             core.inbound.borrow_mut().push_back(Inbound { frames, link: link.clone() });
@@ -537,6 +550,7 @@ async fn receive_frames(
             };
         }
         link.heard.set(core.now());
+        link.received.set(link.received.get() + bytes as u64);
         chunk = filled;
     }
 }
@@ -569,12 +583,41 @@ async fn acquire(core: &Rc<Core>, capacity: usize) -> ChunkWriter {
     }
 }
 
-/// Shows the peer that this node lives, and ends the link when the peer shows nothing.
+/// How far a frame that is not whole has come.
+#[derive(Clone, Copy)]
+struct Progress {
+    received: u64,
+    whole: u64,
+    at: Mono,
+}
+
+impl Progress {
+    fn of(link: &Link, at: Mono) -> Self {
+        Progress { received: link.received.get(), whole: link.whole.get(), at }
+    }
+
+    /// Whether nothing had to come since then, or enough has.
+    fn suffices(self, since: Progress) -> bool {
+        self.received == self.whole
+            || self.whole != since.whole
+            || self.received - since.received >= LEAST_PROGRESS
+    }
+}
+
+/// Shows the peer that this node lives, and ends the link when the peer shows nothing, or shows that it lives
+/// where the rest of a frame is to come.
 async fn pulse(core: Rc<Core>, link: Rc<Link>) {
     let (beat, silence) = (core.limits().heartbeat, core.limits().silence);
+    let mut last = Progress::of(&link, core.now());
     loop {
         sleep(beat).await;
         let now = core.now();
+        let progress = Progress::of(&link, now);
+        if link.paused.get() || progress.suffices(last) {
+            last = progress;
+        } else if now.since(last.at) > silence {
+            return core.close_link(&link, LinkEnd::Stalled);
+        }
         // While the reader pauses, because this node is behind, the peer cannot be heard.
         if now.since(link.heard.get()) > silence && !link.paused.get() {
             return core.close_link(&link, LinkEnd::Silent);

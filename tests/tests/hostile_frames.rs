@@ -6,6 +6,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 use annulus::{
+    Limits,
     codec::{
         address::{Address, Slot},
         frame::{Header, Kind},
@@ -77,9 +78,13 @@ impl Handler<Hidden> for Target {
 
 impl Scene {
     fn new(workers: usize) -> Self {
+        Self::within(workers, Limits::default())
+    }
+
+    fn within(workers: usize, limits: Limits) -> Self {
         let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mark = Mark::now();
-        let ann = Node::builder("ann").workers(workers);
+        let ann = Node::builder("ann").workers(workers).limits(limits);
         let ann = ann.listen("tcp://127.0.0.1:0").start().unwrap();
         let bob = Node::builder("bob").join(&ann.endpoints()[0]);
         let bob = bob.start().unwrap();
@@ -192,6 +197,20 @@ fn p16_a_malformed_frame_closes_its_link_and_no_other() {
         scene.ends_the_link(name, &bytes, says);
         scene.serves_bob();
     }
+    scene.end_unharmed();
+}
+
+#[test]
+fn p16_a_frame_that_does_not_go_on_closes_its_link_though_its_peer_lives() {
+    // Short, as the peer shows quite often that it lives.
+    let (heartbeat, silence) = (Duration::from_millis(200), Duration::from_secs(2));
+    let scene = Scene::within(1, Limits { heartbeat, silence, ..Limits::default() });
+    let mut peer = scene.raw("endless");
+    let mut bytes = scene.honest();
+    bytes[0..4].copy_from_slice(&(16_u32 << 20).to_le_bytes());
+    peer.send(&bytes);
+    peer.pings_until_closed();
+    scene.mark.wait_for(&["a link was lost", "endless", "does not go on with a frame"]);
     scene.end_unharmed();
 }
 
