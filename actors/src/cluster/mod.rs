@@ -4,7 +4,7 @@
 //! each to the worker that it is for. The connections between two lives of two nodes form a
 //! [session](sessions). When one link breaks, the whole session ends, and a new one is made.
 //!
-//! Nodes tell each other which nodes they are connected to. Of two nodes that learn of each other that
+//! Nodes tell each other which nodes they are connected to, when a session is up and now and then again. Of two nodes that learn of each other that
 //! way, the one with the lower number dials, or the one that listens nowhere; a node that was told to
 //! join an endpoint always does. What is to be dialled is kept in [`targets`].
 
@@ -28,7 +28,7 @@ use annulus_transport::{
 
 use crate::{
     actor::{Actor, Handler, Respond},
-    context::Context,
+    context::{Access, Context},
     core::Core,
     delivery::Peer,
     link::{LinkEnd, LinkSetup},
@@ -48,6 +48,10 @@ use self::{
 /// The cluster actor's index and generation on worker 0: it is the second actor there.
 const INDEX: usize = 1;
 const GENERATION: u32 = 2;
+
+/// How often a node tells one of the others again which nodes it is connected to. What a list says may have been
+/// refused, or been taken for something else: the next one makes it good.
+const REMINDER: Duration = Duration::from_secs(10);
 
 /// How many endpoints of a node others look at.
 const ENDPOINTS_MAX: usize = 8;
@@ -151,6 +155,10 @@ pub(crate) struct Cluster {
     handshakes: Handshakes,
     /// Who waits for which node, and until when.
     waiting: Vec<(String, Mono, Responder<Connected>)>,
+    /// Whom this node has reminded last of the others.
+    reminded: Option<Peer>,
+    /// Whether a task does so.
+    reminds: bool,
     quiet: bool,
 }
 
@@ -176,6 +184,8 @@ impl Cluster {
             sessions: Sessions::new(own, limits.peers),
             handshakes: Handshakes::default(),
             waiting: Vec::new(),
+            reminded: None,
+            reminds: false,
             quiet: false,
         }
     }
@@ -292,7 +302,7 @@ impl Cluster {
             }
         }
         if planted(Bug::EarlyNews) {
-            self.announce(number);
+            self.announce(context, number);
         }
         true
     }
@@ -308,13 +318,13 @@ impl Cluster {
             }
         }
         if !planted(Bug::EarlyNews) {
-            self.announce(number);
+            self.announce(context, number);
         }
     }
 
     /// A session is up: whoever waits for the node goes on, everybody hears of the new node, and the
     /// new node of everybody.
-    fn announce(&mut self, number: u64) {
+    fn announce(&mut self, context: &mut Context<Self>, number: u64) {
         let Some(session) = self.sessions.by_number(number) else { return };
         let (name, peer) = (session.hello.node.clone(), session.peer());
         tracing::info!(target: "annulus", node = name, links = session.links, "connected");
@@ -325,13 +335,33 @@ impl Cluster {
                 self.waiting.push((wanted, until, responder));
             }
         }
-        let others = self.sessions.iter().filter(|other| other.is_up() && other.peer() != peer);
-        let mut known = Vec::new();
-        for other in others {
-            known.push(member(&other.hello));
+        for other in self.others(peer) {
             tell_members(other.peer(), vec![member(&session.hello)]);
         }
-        tell_members(peer, known);
+        tell_members(peer, self.others(peer).map(|other| member(&other.hello)).collect());
+        // Faults that are made good would not be found.
+        if !self.reminds && !planted(Bug::EarlyNews) {
+            self.reminds = true;
+            context.task(remind_others);
+        }
+    }
+
+    /// The sessions that are up, but for the one with this peer.
+    fn others(&self, peer: Peer) -> impl Iterator<Item = &Session<Connection>> {
+        self.sessions.iter().filter(move |other| other.is_up() && other.peer() != peer)
+    }
+
+    /// Tells the next node in turn of all others. Returns whether there is one.
+    fn remind(&mut self) -> bool {
+        let mut up = self.sessions.iter().filter(|session| session.is_up()).map(Session::peer);
+        let first = up.next();
+        let next = first.into_iter().chain(up).find(|peer| Some(*peer) > self.reminded).or(first);
+        if let Some(peer) = next {
+            tell_members(peer, self.others(peer).map(|other| member(&other.hello)).collect());
+        }
+        self.reminded = next;
+        self.reminds = next.is_some();
+        self.reminds
     }
 
     /// Ends a session on all workers. The node is dialled again when it is over.
@@ -363,7 +393,7 @@ impl Cluster {
         dialled: Result<(), Option<Refusal>>,
     ) -> Option<Duration> {
         match dialled {
-            Err(Some(Refusal::Itself)) => self.targets.forget(target),
+            Err(Some(Refusal::Itself)) => self.targets.misled(target),
             // The node over there is known now, and its own connection stands, or is on its way.
             Err(Some(Refusal::Duplicate { node })) => self.targets.answered(target, node),
             _ => {}
@@ -391,6 +421,16 @@ fn end_parting_session_later(context: &mut Context<Cluster>, session: u64) {
         };
         let _ = cluster.with(end).await;
     });
+}
+
+/// Reminds one node after the other, as long as there are any.
+async fn remind_others(cluster: Access<Cluster>) {
+    loop {
+        sleep(REMINDER).await;
+        if !cluster.with(|cluster, _| cluster.remind()).await.unwrap_or(false) {
+            return;
+        }
+    }
 }
 
 /// Makes a connection a link of its worker.

@@ -76,9 +76,12 @@ impl Targets {
         if self.targets.len() < self.max || self.targets.contains_key(&target) {
             let state = self.targets.entry(target).or_default();
             state.node = Some(node);
-            state.endpoints = endpoints;
-            state.failing_since = None;
-            state.pause = None;
+            // What has been said before is no news.
+            if state.endpoints != endpoints {
+                state.endpoints = endpoints;
+                state.failing_since = None;
+                state.pause = None;
+            }
         }
     }
 
@@ -120,10 +123,27 @@ impl Targets {
         }
     }
 
-    /// It is known which node is there.
+    /// It is known which node is at the endpoint that was tried.
     pub(super) fn answered(&mut self, target: &Target, node: NodeId) {
-        if let Some(state) = self.targets.get_mut(target) {
-            state.node = Some(node);
+        match target {
+            Target::Node(meant) if *meant != node => self.misled(target),
+            _ => {
+                if let Some(state) = self.targets.get_mut(target) {
+                    state.node = Some(node);
+                }
+            }
+        }
+    }
+
+    /// Not the node that is meant is at the endpoint that was tried. There it is dialled no more: somebody may
+    /// have made it up, and such targets must not take the places of others.
+    pub(super) fn misled(&mut self, target: &Target) {
+        let Some(state) = self.targets.get_mut(target) else { return };
+        if let Some(tried) = state.shaking.take() {
+            state.endpoints.retain(|endpoint| *endpoint != tried);
+        }
+        if state.endpoints.is_empty() {
+            self.targets.remove(target);
         }
     }
 
@@ -169,11 +189,6 @@ impl Targets {
         let pause = state.pause.map_or(first, |pause| pause.saturating_mul(2)).min(most);
         state.pause = Some(pause);
         Some(pause)
-    }
-
-    /// The target leads back to this node: it is dialled no more.
-    pub(super) fn forget(&mut self, target: &Target) {
-        self.targets.remove(target);
     }
 }
 
@@ -253,6 +268,36 @@ mod tests {
         targets.learn(node("dan"), vec![endpoint(4)]);
         assert!(targets.next_endpoint(&Target::Node(node("dan"))).is_some());
         assert_eq!(targets.next_endpoint(&Target::Node(node("cy"))), None);
+    }
+
+    #[test]
+    fn where_somebody_else_answers_a_node_is_dialled_no_more() {
+        let mut targets = Targets::new(&[endpoint(1)], 3, PAUSES);
+        let (join, bob) = (Target::Endpoint(endpoint(1)), Target::Node(node("bob")));
+        targets.learn(node("bob"), vec![endpoint(1), endpoint(2)]);
+        for target in [&join, &bob] {
+            targets.shaking(target, &endpoint(1));
+            targets.answered(target, node("ann"));
+        }
+        assert_eq!(targets.next_endpoint(&join), Some(endpoint(1)), "whoever is there is meant");
+        assert_eq!(targets.next_endpoint(&bob), Some(endpoint(2)));
+        targets.shaking(&bob, &endpoint(2));
+        targets.misled(&bob);
+        assert_eq!(targets.next_endpoint(&bob), None);
+        assert!(!targets.begin(|_| false).contains(&bob));
+    }
+
+    #[test]
+    fn what_is_said_again_does_not_hurry_anybody() {
+        let mut targets = Targets::new(&[], 3, PAUSES);
+        let bob = Target::Node(node("bob"));
+        targets.learn(node("bob"), vec![endpoint(1)]);
+        let pause = |targets: &mut Targets| targets.ended(&bob, false, at(1), |_| false);
+        assert_eq!(pause(&mut targets), Some(PAUSES.0));
+        targets.learn(node("bob"), vec![endpoint(1)]);
+        assert_eq!(pause(&mut targets), Some(PAUSES.0 * 2));
+        targets.learn(node("bob"), vec![endpoint(2)]);
+        assert_eq!(pause(&mut targets), Some(PAUSES.0));
     }
 
     #[test]
