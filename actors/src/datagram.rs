@@ -134,8 +134,44 @@ struct Outgoing {
 pub(crate) type SeenBySender = Rc<RefCell<BTreeMap<u8, Seen>>>;
 
 /// Which of the last datagrams of a worker have come.
+///
+/// A number far ahead of all others may be true, as the worker may have sent as many to others. It may also be
+/// wrong, and then all that follow would be taken for old ones. So it counts for itself until a second one
+/// comes near it, and is forgotten when only older ones come.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    near: Window,
+    ahead: Option<Window>,
+    /// How many that were older than the one ahead have come in a row.
+    older: u64,
+}
+
+impl Seen {
+    /// Whether the datagram with this number has not come before, as far as is known. It has now.
+    fn is_new(&mut self, number: u64) -> bool {
+        if number <= self.near.highest + REMEMBERED {
+            return self.near.is_new(number);
+        }
+        let Some(ahead) = self.ahead.as_mut().filter(|ahead| number <= ahead.highest + REMEMBERED)
+        else {
+            self.older = 0;
+            return self.ahead.insert(Window::default()).is_new(number);
+        };
+        if ahead.is_new(number) {
+            self.near = self.ahead.take().unwrap_or_default();
+            return true;
+        }
+        self.older += 1;
+        if self.older >= REMEMBERED {
+            self.ahead = None;
+        }
+        false
+    }
+}
+
+/// Which of the last numbers up to the highest have come.
+#[derive(Debug, Default)]
+struct Window {
     highest: u64,
     /// A bit for each of the last [`REMEMBERED`] numbers, by its remainder.
     came: [u64; REMEMBERED as usize / 64],
@@ -144,8 +180,7 @@ pub(crate) struct Seen {
 /// How many datagrams of a worker are told apart.
 const REMEMBERED: u64 = 1024;
 
-impl Seen {
-    /// Whether the datagram with this number has not come before, as far as is known. It has now.
+impl Window {
     fn is_new(&mut self, number: u64) -> bool {
         if number + REMEMBERED <= self.highest {
             return false;
@@ -389,6 +424,29 @@ mod tests {
         assert!(seen.is_new((1 << 40) - 1023));
         assert!(!seen.is_new((1 << 40) - 1023));
         assert!(!seen.is_new((1 << 40) - 1024));
+    }
+
+    #[test]
+    fn p17_a_wrong_number_silences_nobody() {
+        let mut seen = Seen::default();
+        for number in 1..100 {
+            assert!(seen.is_new(number));
+            assert!(number % 10 > 0 || seen.is_new(number << 40), "far ahead, and never the same");
+            assert!(!seen.is_new(number));
+        }
+        let mut later = (1..).map(|step| step * 2 * REMEMBERED);
+        assert!(!seen.is_new(later.next().unwrap()), "the one ahead may be right");
+        assert!(later.take(REMEMBERED as usize).any(|number| seen.is_new(number)));
+    }
+
+    #[test]
+    fn p17_a_worker_that_sends_to_many_others_is_heard() {
+        let mut seen = Seen::default();
+        for number in (2..100).map(|step| step * 3 * REMEMBERED) {
+            assert!(seen.is_new(number));
+            assert!(!seen.is_new(number));
+            assert!(!seen.is_new(number - 3 * REMEMBERED), "the one before");
+        }
     }
 
     #[test]
