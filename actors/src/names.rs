@@ -301,7 +301,10 @@ impl Respond<Lookup> for Names {
         // Those who have given up hear no answer.
         self.waiting.retain(|waiting| waiting.until > now);
         if self.waiting.len() < limits.names && lookup.name.len() <= MAX_NAME {
-            let until = now.after(context.time_left().unwrap_or(limits.ask_timeout));
+            // Whoever waits for longer asks again. What another node says of its patience may be
+            // endless, and nobody hears of its end.
+            let patience = context.time_left().unwrap_or(limits.ask_timeout);
+            let until = now.after(patience.min(limits.ask_timeout));
             self.waiting.push(Waiting { name: lookup.name.as_str().into(), until, responder });
         }
         later.into()
