@@ -4,9 +4,10 @@
 //! each to the worker that it is for. The connections between two lives of two nodes form a
 //! [session](sessions). When one link breaks, the whole session ends, and a new one is made.
 //!
-//! Nodes tell each other which nodes they are connected to, when a session is up and now and then again. Of two nodes that learn of each other that
-//! way, the one with the lower number dials, or the one that listens nowhere; a node that was told to
-//! join an endpoint always does. What is to be dialled is kept in [`targets`].
+//! Nodes tell each other which nodes they are connected to, when a session is up and now and then again.
+//! Of two nodes that learn of each other that way, the one with the lower number dials, or the one that
+//! listens nowhere; a node that was told to join an endpoint always does. What is to be dialled is kept in
+//! [`targets`].
 
 mod dial;
 mod greet;
