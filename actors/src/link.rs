@@ -54,8 +54,8 @@ const PARTING_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes received over one link that may wait to be handled before its reader pauses.
 const MOST_WAITING: usize = 1 << 20;
 
-/// Bytes that come of a frame in the time of a silence, unless its end is near. Bytes that come more slowly are
-/// signs of life: what they are taken for has a length that nobody has meant.
+/// Bytes of a frame that is not whole that have to come in the time of a silence. If fewer do, they are signs of
+/// life that are taken for its content: its length is none that anybody meant.
 const LEAST_PROGRESS: u64 = 8192;
 
 /// What makes a connection a link.
