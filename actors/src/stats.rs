@@ -42,6 +42,11 @@ pub struct WorkerStats {
     pub operations_in_flight: usize,
     /// System calls of the worker's loop.
     pub enters: u64,
+    /// Times that the worker had nothing to do and slept in the kernel.
+    pub parks: u64,
+    /// Parks that nothing ended but the fuse, if there is one: see
+    /// [`RingConfig::park_fuse`](annulus_transport::ring::RingConfig::park_fuse).
+    pub fuses: u64,
     /// Operations started.
     pub operations: u64,
     /// MSG_RING operations sent to wake other workers.
@@ -56,6 +61,8 @@ impl Core {
     pub(crate) fn stats(&self) -> WorkerStats {
         let DriverCounters {
             enters,
+            parks,
+            fuses,
             operations,
             doorbells_rung,
             doorbells_failed,
@@ -81,6 +88,8 @@ impl Core {
             chunks: self.pool.chunks_lent(),
             operations_in_flight: self.io.in_flight(),
             enters,
+            parks,
+            fuses,
             operations,
             doorbells_rung,
             doorbells_failed,

@@ -29,10 +29,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use annulus::{Node, NodeBuilder, WorkerStats};
+use annulus::{Limits, Node, NodeBuilder, WorkerStats};
 
 /// How long a test waits for what must come. No test ends in it unless something is wrong.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longer than any test.
+pub const DAY: Duration = Duration::from_secs(86_400);
+
+/// Nothing happens on a link by itself for a day.
+pub fn quiet() -> Limits {
+    Limits { heartbeat: DAY, silence: DAY, ..Limits::default() }
+}
 
 /// Waits until a condition holds.
 ///
@@ -73,6 +81,19 @@ pub async fn start_polling<F: Future>(future: F) -> Result<F::Output, Pin<Box<F>
         Poll::Ready(output) => Ok(output),
         Poll::Pending => Err(future),
     }
+}
+
+/// Lets others have their turn, and keeps the worker awake.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A list that actors and the test share.

@@ -2,14 +2,9 @@
 #![allow(missing_docs, reason = "tests are named after what they show")]
 
 use annulus::{Limits, StopMode, TellError, prelude::*};
-use annulus_tests::{Over, PATIENCE, Pair, Shared, ends, eventually, messages::*, total};
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// Nothing happens on a link by itself for a day.
-fn quiet() -> Limits {
-    Limits { heartbeat: DAY, silence: DAY, ..Limits::default() }
-}
+use annulus_tests::{
+    DAY, Over, PATIENCE, Pair, Shared, ends, eventually, messages::*, quiet, total,
+};
 
 #[test]
 fn p10_what_is_sent_after_a_sleep_leaves_at_once() {

@@ -396,5 +396,6 @@ fn an_idle_worker_sleeps_unless_there_is_a_fuse() {
     io.enter(Wait::Until(Some(later)), &mut Vec::new()).unwrap();
     assert!(io.now() >= later);
     assert!(io.counters().enters <= 2, "once to submit, once to wait");
+    assert_eq!(io.counters().parks, 1);
     assert_eq!(io.counters().fuses, 0);
 }

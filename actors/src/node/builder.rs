@@ -145,7 +145,8 @@ impl NodeBuilder {
         self
     }
 
-    /// The settings of each worker's ring.
+    /// The settings of each worker's ring: the sizes of its queues, and
+    /// [`park_fuse`](RingConfig::park_fuse), which ends every sleep after a while.
     pub fn ring(mut self, ring: RingConfig) -> Self {
         self.ring = ring;
         self

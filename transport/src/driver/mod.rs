@@ -107,7 +107,9 @@ pub struct DriverCounters {
     pub doorbells_heard: u64,
     /// Completions for operations that had been forgotten or were never known.
     pub strays: u64,
-    /// Waits that nothing ended but the fuse, if there is one: see
+    /// Times that the worker was about to sleep in the kernel until something comes.
+    pub parks: u64,
+    /// Parks that nothing ended but the fuse, if there is one: see
     /// [`RingConfig::park_fuse`](crate::ring::RingConfig::park_fuse).
     pub fuses: u64,
 }

@@ -175,6 +175,7 @@ impl RingDriver {
 
     /// Submits and waits until `time`, or until the fuse ends it.
     fn park(&mut self, time: Option<Mono>) -> Result<(), DriverError> {
+        self.counters.parks += 1;
         let fuse = self.fuse.filter(|_| !self.operations.ending);
         let fuse = fuse.map(|fuse| clock::now().after(fuse));
         let fuse = fuse.filter(|fuse| time.is_none_or(|time| *fuse < time));
