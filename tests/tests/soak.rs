@@ -7,7 +7,7 @@
 
 use std::{
     array,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -18,7 +18,7 @@ use std::{
 };
 
 use annulus::{NodeBuilder, WorkerStats, prelude::*, transport::ring::RingConfig};
-use annulus_tests::{Over, Pair, Shared, eventually, quiet, total, yield_now};
+use annulus_tests::{Over, Pair, Shared, eventually, quiet, start_polling, total, yield_now};
 use fastrand::Rng;
 
 /// Each worker has something to do far more often than that.
@@ -31,8 +31,8 @@ const WORKERS_BOB: usize = 2;
 const PLACES: usize = WORKERS_ANN + WORKERS_BOB;
 
 /// One cycle: some seconds, without optimisation too.
-const CALLS: usize = 4000;
-const COMMANDS: usize = 800;
+const CALLS: usize = 2000;
+const COMMANDS: usize = 400;
 const HOPS: u64 = 4000;
 const BURSTS: usize = 150;
 
@@ -61,7 +61,7 @@ fn r54_no_wake_up_is_lost_in_many_minutes() {
 
 /// A time about as long as it takes a worker to park, or to be woken, or longer.
 fn pause(dice: &mut Rng) -> Duration {
-    let most = [8_000, 8_000, 50_000, 1_000_000][dice.usize(..4)];
+    let most = [8_000, 50_000, 100_000, 1_000_000][dice.usize(..4)];
     Duration::from_nanos(dice.u64(..most))
 }
 
@@ -73,12 +73,27 @@ fn linger(pause: Duration) {
     }
 }
 
+/// Keeps the worker awake for a while, and lets others run.
+async fn stay_awake(pause: Duration) {
+    let begin = annulus::now();
+    while annulus::now().since(begin) < pause {
+        yield_now().await;
+    }
+}
+
+/// Polls a future on this thread, which is no worker's.
+fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match future.poll(&mut task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
 /// Polls a future on this thread until it is ready, without ever sleeping.
 fn poll_awake<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
-    let mut context = task::Context::from_waker(Waker::noop());
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+        if let Some(output) = poll_once(future.as_mut()) {
             return output;
         }
         std::hint::spin_loop();
@@ -147,8 +162,9 @@ impl Soak {
         }
     }
 
-    /// The first worker of each node stays awake and asks each of the others one thing at a time, a moment
-    /// after its last answer: just when it falls asleep. Nothing else would wake that one.
+    /// The first worker of each node stays awake and asks each of the others two things, the second one a
+    /// moment after the first, and again a moment after both answers: just when it wakes up, or falls asleep.
+    /// Nothing else would wake that one.
     fn call(&mut self) {
         let lines = PLACES - 2;
         let done = Arc::new(AtomicUsize::new(0));
@@ -171,11 +187,15 @@ impl Soak {
                     let mut calls = 0;
                     // The last one is waited for by calling on, so that nobody is left asleep.
                     while done.load(Relaxed) < lines {
+                        let first = start_polling(sink.ask(Count { place: 0 })).await;
+                        stay_awake(pause(&mut dice)).await;
                         sink.ask(Count { place: 0 }).await.unwrap();
-                        let (begin, pause) = (annulus::now(), pause(&mut dice));
-                        while annulus::now().since(begin) < pause {
-                            yield_now().await;
-                        }
+                        let first = match first {
+                            Ok(answer) => answer,
+                            Err(waits) => waits.await,
+                        };
+                        first.unwrap();
+                        stay_awake(pause(&mut dice)).await;
                         calls += 1;
                         done.fetch_add(usize::from(calls == CALLS), Relaxed);
                     }
@@ -188,25 +208,29 @@ impl Soak {
                 });
             }
         });
-        self.messages += (lines * CALLS) as u64;
+        self.messages += (2 * lines * CALLS) as u64;
     }
 
     /// A thread that stays awake does the same, in series with each worker in turn.
     fn command(&mut self) {
-        const SERIES: usize = 50;
+        const SERIES: usize = 25;
         let mut dice = self.dice(0);
         for _ in 0..COMMANDS / SERIES {
             for place in 0..PLACES {
                 let (node, worker) = self.place(place);
                 let handle = node.handle();
-                for number in 0..SERIES {
-                    let same = poll_awake(handle.run_on(worker, async move || number));
-                    assert_eq!(same, Ok(number));
+                for _ in 0..SERIES {
+                    let mut first = pin!(handle.run_on(worker, async || ()));
+                    let begun = poll_once(first.as_mut());
+                    linger(pause(&mut dice));
+                    let second = poll_awake(handle.run_on(worker, async || ()));
+                    let first = begun.unwrap_or_else(|| poll_awake(first));
+                    assert_eq!((first, second), (Ok(()), Ok(())));
                     linger(pause(&mut dice));
                 }
             }
         }
-        self.messages += (COMMANDS * PLACES) as u64;
+        self.messages += (2 * COMMANDS * PLACES) as u64;
     }
 
     /// One message goes round among all workers of both nodes, and all but one of them sleep.
