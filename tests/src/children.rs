@@ -66,14 +66,19 @@ impl Process {
         self.child.id()
     }
 
-    /// Clock ticks of processor time that it has used so far, in all: those of its own and those of the
-    /// system for it.
+    /// See [`processor_time`].
     pub fn processor_time(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
-        // The second field is the name in parentheses; user and system time are the 14th and 15th.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        processor_time(self.id())
     }
+}
+
+/// Clock ticks of processor time that a process has used so far, in all: those of its own and those of the
+/// system for it.
+pub fn processor_time(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The second field is the name in parentheses; user and system time are the 14th and 15th.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 impl Drop for Process {
