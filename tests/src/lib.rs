@@ -10,6 +10,7 @@
 
 pub mod cable;
 pub mod children;
+pub mod flat;
 pub mod load;
 pub mod log;
 pub mod messages;
