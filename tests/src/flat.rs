@@ -222,7 +222,7 @@ struct Item {
 /// What makes the receiver slow.
 #[derive(Clone, Copy, Debug)]
 enum Pace {
-    /// It waits until twice as many messages have been sent as it has handled.
+    /// It waits within its handler until twice as many messages have been sent as it has handled.
     Half,
     /// It lets others run after each batch.
     Batches,
@@ -279,6 +279,7 @@ impl Actor for Sender {
     async fn started(&mut self, context: &mut Context<Self>) {
         let sending = Sending {
             to: self.to,
+            place: self.load.place,
             messages: self.load.messages,
             next: Cell::new(0),
             busy: Cell::new(0),
@@ -300,6 +301,7 @@ impl Handler<Item> for Sender {
 /// What the sender's tasks share.
 struct Sending {
     to: ActorRef<(Item,)>,
+    place: Place,
     messages: u64,
     next: Cell<u64>,
     busy: Cell<usize>,
@@ -342,7 +344,12 @@ impl Sending {
             Counts::add(&self.counts.refused);
         }
         if (number + 1).is_multiple_of(ROUND) {
-            self.counts.offered.store(number + 1, Relaxed);
+            // From another worker only what has left counts: most of what finds no room finds it there.
+            let held_back = match self.place {
+                Place::Same => 0,
+                Place::Other => self.counts.refused.load(Relaxed),
+            };
+            self.counts.offered.store(number + 1 - held_back, Relaxed);
             yield_now().await;
         }
     }
