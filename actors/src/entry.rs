@@ -3,7 +3,7 @@
 use std::{
     fmt,
     rc::Rc,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
 };
 
 use annulus_transport::{driver::Doorbell, park::Parker};
@@ -25,6 +25,8 @@ pub(crate) enum Command {
 pub(crate) struct Entry {
     commands: flume::Sender<Command>,
     pub(crate) parker: Parker,
+    /// Doorbells that should have rung and have not.
+    pub(crate) wakeups_lost: AtomicU64,
     /// Set by the worker's thread when its driver stands.
     doorbell: OnceLock<Arc<dyn Doorbell>>,
 }
@@ -32,7 +34,13 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new() -> (Arc<Self>, flume::Receiver<Command>) {
         let (commands, receiver) = flume::unbounded();
-        (Arc::new(Entry { commands, parker: Parker::new(), doorbell: OnceLock::new() }), receiver)
+        let entry = Entry {
+            commands,
+            parker: Parker::new(),
+            wakeups_lost: AtomicU64::new(0),
+            doorbell: OnceLock::new(),
+        };
+        (Arc::new(entry), receiver)
     }
 
     pub(crate) fn set_doorbell(&self, doorbell: Arc<dyn Doorbell>) {

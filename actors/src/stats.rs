@@ -1,5 +1,7 @@
 //! What a worker has done, in numbers.
 
+use std::sync::atomic::Ordering;
+
 use annulus_transport::driver::DriverCounters;
 
 use crate::core::Core;
@@ -47,6 +49,10 @@ pub struct WorkerStats {
     /// Parks that nothing ended but the fuse, if there is one: see
     /// [`RingConfig::park_fuse`](annulus_transport::ring::RingConfig::park_fuse).
     pub fuses: u64,
+    /// Times that something had been sent to the worker while it slept, and its doorbell was not rung. It is
+    /// zero always, or there is a fault in annulus or the kernel; only with a fuse is it found, and the worker
+    /// goes on then.
+    pub wakeups_lost: u64,
     /// Operations started.
     pub operations: u64,
     /// MSG_RING operations sent to wake other workers.
@@ -90,6 +96,7 @@ impl Core {
             enters,
             parks,
             fuses,
+            wakeups_lost: self.entry().wakeups_lost.load(Ordering::Relaxed),
             operations,
             doorbells_rung,
             doorbells_failed,

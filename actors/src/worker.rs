@@ -11,6 +11,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::atomic::Ordering,
     task::Waker,
     time::Duration,
 };
@@ -106,13 +107,38 @@ impl Worker {
 
     /// Submits, waits as `wait` says, and takes in what has completed.
     fn take_in(&mut self, wait: Wait) -> Result<(), DriverError> {
-        let entered = self.core.io.enter(wait, &mut self.woken);
-        if std::mem::take(&mut self.parked) {
+        let parked = std::mem::take(&mut self.parked);
+        let entered = if parked { self.sleep(wait) } else { self.enter_kernel(wait) };
+        if parked {
             self.core.entry().parker.unpark();
         }
         entered?;
         self.woken.drain(..).for_each(wake);
         Ok(())
+    }
+
+    fn enter_kernel(&mut self, wait: Wait) -> Result<(), DriverError> {
+        self.core.io.enter(wait, &mut self.woken)
+    }
+
+    /// Waits in the kernel. Where the fuse ends that although something has been sent, the doorbell may still
+    /// be on its way. If it does not come for as long again, a wake-up was lost.
+    fn sleep(&mut self, wait: Wait) -> Result<(), DriverError> {
+        for _ in 0..2 {
+            let fuses = self.core.io.counters().fuses;
+            self.enter_kernel(wait)?;
+            if self.core.io.counters().fuses == fuses || !self.has_mail() {
+                return Ok(());
+            }
+        }
+        tracing::error!(target: "annulus", worker = self.core.worker(), "a wake-up was lost");
+        self.core.entry().wakeups_lost.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether other workers or threads have sent anything that has not been taken in.
+    fn has_mail(&self) -> bool {
+        !self.core.lanes.is_empty() || !self.commands.is_empty()
     }
 
     /// Does what there is to do, within the budget of a turn. Returns how long to wait then.
@@ -177,7 +203,7 @@ impl Worker {
         let parker = &core.entry().parker;
         parker.prepare();
         // What was sent before the flag was up has rung no bell.
-        if !core.lanes.is_empty() || !self.commands.is_empty() {
+        if self.has_mail() {
             parker.cancel();
             return Wait::No;
         }
