@@ -1,7 +1,8 @@
 //! No wake-up is lost: workers fall asleep and wake each other in every way there is, at all moments. A fuse
 //! ends a sleep from which nobody wakes a worker, and then there is never anything that has been sent to it.
 //!
-//! The long form: `ANNULUS_SOAK_MINUTES=60 cargo test --release --test soak -- --ignored --nocapture`.
+//! The long form:
+//! `ANNULUS_SOAK_MINUTES=60 cargo test --release -p annulus-tests --test soak -- --ignored --nocapture`.
 #![allow(missing_docs, reason = "tests are named after what they show")]
 #![allow(clippy::disallowed_methods, reason = "tests look from the outside")]
 
