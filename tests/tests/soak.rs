@@ -11,15 +11,15 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{self, Poll, Waker},
     thread,
     time::Instant,
 };
 
-use annulus::{NodeBuilder, WorkerStats, prelude::*, transport::ring::RingConfig};
-use annulus_tests::{Over, Pair, Shared, eventually, quiet, start_polling, total, yield_now};
+use annulus::{NodeBuilder, StopMode, WorkerStats, prelude::*, transport::ring::RingConfig};
+use annulus_tests::{Over, Pair, eventually, quiet, start_polling, total, yield_now};
 use fastrand::Rng;
 
 /// Each worker has something to do far more often than that, on a machine that is not too busy.
@@ -163,11 +163,28 @@ impl Soak {
         }
     }
 
+    /// One actor on each worker.
+    fn spawn<A: Actor + Send>(&self, make: impl Fn() -> A) -> [ActorRef<A::Protocol>; PLACES] {
+        array::from_fn(|place| {
+            let (node, worker) = self.place(place);
+            node.spawn_on(worker, make()).unwrap()
+        })
+    }
+
+    fn stop<P: 'static>(&self, actors: [ActorRef<P>; PLACES]) {
+        for (place, actor) in actors.into_iter().enumerate() {
+            let (node, worker) = self.place(place);
+            let stopped = node.run_on(worker, async move || actor.stop(StopMode::Stop));
+            assert_eq!(stopped, Ok(Ok(())));
+        }
+    }
+
     /// The first worker of each node stays awake and asks each of the others two things, the second one a
     /// moment after the first, and again a moment after both answers: just when it wakes up, or falls asleep.
     /// Nothing else would wake that one.
     fn call(&mut self) {
         let lines = PLACES - 2;
+        let sinks = self.spawn(Sink::default);
         let done = Arc::new(AtomicUsize::new(0));
         thread::scope(|scope| {
             for place in 0..PLACES {
@@ -183,7 +200,7 @@ impl Soak {
                     scope.spawn(move || node.run_on(0, awake).unwrap());
                     continue;
                 }
-                let sink = node.spawn_on(worker, Sink::default()).unwrap();
+                let sink = sinks[place];
                 let calls = async move || {
                     let mut calls = 0;
                     // The last one is waited for by calling on, so that nobody is left asleep.
@@ -209,6 +226,7 @@ impl Soak {
                 });
             }
         });
+        self.stop(sinks);
         self.messages += (2 * lines * CALLS) as u64;
     }
 
@@ -236,24 +254,23 @@ impl Soak {
 
     /// One message goes round among all workers of both nodes, and all but one of them sleep.
     fn relay(&mut self) {
-        let (ring, done) = (Arc::<OnceLock<_>>::default(), Shared::default());
-        let relays: [_; PLACES] = array::from_fn(|place| {
-            let (node, worker) = self.place(place);
-            node.spawn_on(worker, Relay { ring: ring.clone(), done: done.clone() }).unwrap()
-        });
+        let (ring, hops) = (Arc::<OnceLock<_>>::default(), Arc::new(AtomicU64::new(0)));
+        let relays = self.spawn(|| Relay { ring: ring.clone(), hops: hops.clone() });
         ring.set(relays).unwrap();
-        let token = Token { hops: HOPS, seed: self.cycles };
+        let token = Token { seed: self.cycles };
         self.pair.ann.run(async move || relays[0].tell(token).unwrap()).unwrap();
-        eventually("the token has gone round", || !done.is_empty());
+        let mut before = 0;
+        while before < HOPS {
+            eventually("the token goes on", || hops.load(Relaxed) > before);
+            before = hops.load(Relaxed);
+        }
+        self.stop(relays);
         self.messages += HOPS;
     }
 
     /// All workers send bursts to all, with pauses; and threads give them something to do meanwhile.
     fn burst(&mut self) {
-        let sinks: [_; PLACES] = array::from_fn(|place| {
-            let (node, worker) = self.place(place);
-            node.spawn_on(worker, Sink::default()).unwrap()
-        });
+        let sinks = self.spawn(Sink::default);
         let running = AtomicUsize::new(PLACES);
         let sent = Mutex::new(0);
         thread::scope(|scope| {
@@ -277,6 +294,7 @@ impl Soak {
                 linger(pause(&mut dice));
             }
         });
+        self.stop(sinks);
         self.messages += sent.into_inner().unwrap();
     }
 }
@@ -356,13 +374,12 @@ impl Handler<Count> for Sink {
 /// The message that goes round.
 #[message]
 struct Token {
-    hops: u64,
     seed: u64,
 }
 
 struct Relay {
     ring: Arc<OnceLock<[ActorRef<(Token,)>; PLACES]>>,
-    done: Shared<()>,
+    hops: Arc<AtomicU64>,
 }
 
 impl Actor for Relay {
@@ -371,13 +388,11 @@ impl Actor for Relay {
 
 impl Handler<Token> for Relay {
     async fn handle(&mut self, token: Msg<Token>, _: &mut Context<Self>) {
-        let Token { hops, seed } = token.decode();
-        let mut dice = Rng::with_seed(seed);
+        let mut dice = Rng::with_seed(token.seed.to_native());
         linger(pause(&mut dice));
-        if hops == 0 {
-            return self.done.push(());
-        }
         let next = self.ring.get().unwrap()[dice.usize(..PLACES)];
-        next.tell(Token { hops: hops - 1, seed: dice.u64(..) }).unwrap();
+        if self.hops.fetch_add(1, Relaxed) + 1 < HOPS {
+            next.tell(Token { seed: dice.u64(..) }).unwrap();
+        }
     }
 }
