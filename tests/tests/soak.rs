@@ -187,7 +187,7 @@ impl Soak {
         let sinks = self.spawn(Sink::default);
         let done = Arc::new(AtomicUsize::new(0));
         thread::scope(|scope| {
-            for place in 0..PLACES {
+            for (place, sink) in sinks.into_iter().enumerate() {
                 let (node, worker) = self.place(place);
                 let (mut dice, done) = (self.dice(place), done.clone());
                 let all_done = done.clone();
@@ -200,7 +200,6 @@ impl Soak {
                     scope.spawn(move || node.run_on(0, awake).unwrap());
                     continue;
                 }
-                let sink = sinks[place];
                 let calls = async move || {
                     let mut calls = 0;
                     // The last one is waited for by calling on, so that nobody is left asleep.

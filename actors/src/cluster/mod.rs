@@ -341,7 +341,8 @@ impl Cluster {
         }
         tell_members(peer, self.others(peer).map(|other| member(&other.hello)).collect());
         // Faults that are made good would not be found.
-        if !self.reminds && !planted(Bug::EarlyNews) {
+        let planted = planted(Bug::EarlyNews) || planted(Bug::ForgetEndpoints);
+        if !self.reminds && !planted {
             self.reminds = true;
             context.task(remind_others);
         }
