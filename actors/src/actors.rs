@@ -15,16 +15,17 @@ use annulus_codec::{
     address::{Address, Slot},
     frame::Frame,
     outbox::Admission,
+    passing::Envelope,
 };
 use slab::Slab;
 
 use crate::{
     actor::{Actor, Exit, StopMode},
     cell::{ActorCell, Life, Phase, Signal},
-    contain::{discard, panic_text},
+    contain::{OnDrop, discard, panic_text},
     context::{Context, is_live, refuse_expired},
     core::Core,
-    delivery::{Delivery, Parked, Section},
+    delivery::{Delivery, Parked, Section, Source},
     error::{Failure, SpawnError},
     planted::{Bug, planted},
     protocol::Serve,
@@ -145,7 +146,11 @@ impl Core {
             return self.refuse(cell, delivery);
         }
         if !cell.waits() || self.clock.is_over() {
-            cell.enqueue(delivery);
+            let envelope = match delivery.envelope {
+                Envelope::Frame(frame) => Envelope::Frame(self.settle(cell, frame)),
+                other => other,
+            };
+            cell.enqueue(Delivery { envelope, ..delivery });
             return self.nudge(cell);
         }
         cell.give_place();
@@ -165,8 +170,18 @@ impl Core {
         if !self.has_place(cell, promised) {
             return self.refuse(cell, Parked::Plain(frame).into());
         }
-        cell.enqueue_plain(frame);
+        cell.enqueue_plain(self.settle(cell, frame));
         self.nudge(cell);
+    }
+
+    /// The frame as it waits in the mailbox. While a handler is suspended that may be for long, and it is not
+    /// to hold on to a whole chunk.
+    #[inline]
+    pub(crate) fn settle(&self, cell: &ActorCell, frame: Frame) -> Frame {
+        if cell.phase.get() != Phase::Suspended {
+            return frame;
+        }
+        cell.extra().yard.borrow_mut().park(frame, &self.pool)
     }
 
     /// Whether there is a place in the mailbox for a message. If its places are not promised, it gets one now.
@@ -288,9 +303,9 @@ impl Core {
         future: Pin<&mut dyn Future<Output = T>>,
     ) -> Poll<T> {
         let outer = self.polled.replace(Some((target, own.waker.data())));
-        let polled = future.poll(&mut TaskContext::from_waker(&own.waker));
-        self.polled.set(outer);
-        polled
+        // However the poll ends.
+        let _outer = OnDrop(|| self.polled.set(outer));
+        future.poll(&mut TaskContext::from_waker(&own.waker))
     }
 
     /// An actor's waker has fired, or it has more to do.
@@ -345,7 +360,11 @@ impl Core {
         self.burying.set(before);
         self.cancel_alarms_of(cell);
         for parked in cell.take_leftovers() {
-            self.refuse_dead(parked.into());
+            let delivery = Delivery::from(parked);
+            if let Some(Source::Watch(watch)) = delivery.source {
+                self.watches.dropped(watch);
+            }
+            self.refuse_dead(delivery);
         }
         drop(cell.known_extra().map(|extra| extra.waker.take()));
         cell.close(exit);

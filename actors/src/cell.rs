@@ -15,6 +15,7 @@ use annulus_codec::{
     frame::{Frame, Kind},
     message::MessageId,
     outbox::Admission,
+    yard::Yard,
 };
 
 use crate::{
@@ -121,6 +122,8 @@ pub(crate) struct Extra {
     /// Made when the actor is suspended for the first time.
     pub(crate) waker: RefCell<Option<Rc<OwnWaker>>>,
     pub(crate) tasks: RefCell<Vec<TaskKey>>,
+    /// Where small frames wait while a handler is suspended.
+    pub(crate) yard: RefCell<Yard>,
     joiners: RefCell<Vec<Waker>>,
 }
 
@@ -310,6 +313,7 @@ impl ActorCell {
                 _ => {}
             }
             if !self.has_work() {
+                drop(self.known_extra().map(|extra| extra.yard.take()));
                 self.attention.set(false);
                 self.phase.set(Phase::Idle);
                 return Poll::Pending;

@@ -14,6 +14,15 @@ pub(crate) fn contain(what: &'static str, run: impl FnOnce()) {
     }
 }
 
+/// Does something when it is dropped: however a block of code ends.
+pub(crate) struct OnDrop<F: Fn()>(pub(crate) F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
 /// Wakes somebody. The waker may be of a user's own making.
 pub(crate) fn wake(waker: Waker) {
     contain("a waker", || waker.wake());

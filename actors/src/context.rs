@@ -182,7 +182,7 @@ impl<A: Actor> Context<A> {
     {
         let turns = self.turns.get_or_insert_default().clone();
         let access = Access { cell: self.cell.clone(), turns };
-        let key = self.core.spawn_task(task(access));
+        let key = self.core.spawn_owned(task(access));
         let mut tasks = self.cell.extra().tasks.borrow_mut();
         if tasks.len() == tasks.capacity() {
             // Those that have ended go when the list would grow, so the cost is constant on average.
@@ -235,6 +235,7 @@ impl<A: Actor> Context<A> {
             M::Passing::open(Envelope::Frame(self.cell.dequeue_told(M::ID)?)).ok()?
         };
         self.count_handled();
+        self.reply_to = None;
         self.cell.enter_section(None);
         Some(Msg::new(told))
     }

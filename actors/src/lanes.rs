@@ -125,6 +125,11 @@ impl Lanes {
         Some(&self.outbound.get(worker)?.as_ref()?.outbox)
     }
 
+    /// Whether something may still be sent to each of the other workers.
+    pub(crate) fn have_room(&self) -> bool {
+        self.outbound.iter().flatten().all(|out| !out.outbox.borrow().is_full())
+    }
+
     fn next_first(&self) -> usize {
         let first = (self.first.get() + 1) % self.inbound.len().max(1);
         self.first.replace(first)

@@ -429,18 +429,22 @@ impl Core {
         }
     }
 
-    /// Hands frames that came in over links to their receivers, within a budget. Returns whether there
-    /// were any.
+    /// Hands frames that came in over links to their receivers, within a budget, and as long as other workers
+    /// take what is for them: what waits here holds back who sends it. Returns whether there were any.
     pub(crate) fn walk_inbound(self: &Rc<Self>) -> bool {
         let mut budget = FRAMES_PER_TURN;
         let mut any = false;
-        while budget > 0 && !self.clock.is_over() {
+        while budget > 0 && !self.clock.is_over() && self.lanes.have_room() {
             let Some(Inbound { mut frames, link }) = self.inbound.borrow_mut().pop_front() else {
                 break;
             };
             any = true;
             let bytes = frames.remaining();
-            while !link.closed.get() && budget > 0 && !self.clock.is_over() {
+            while !link.closed.get()
+                && budget > 0
+                && !self.clock.is_over()
+                && self.lanes.have_room()
+            {
                 budget -= 1;
                 match frames.next_frame() {
                     Ok(Some(frame)) if frame.header().kind == Kind::System => {

@@ -8,7 +8,7 @@ use annulus_macros::message;
 use annulus_transport::driver::Detached;
 
 use crate::{
-    actor::{Actor, Exit, Handler, Respond, StopMode},
+    actor::{Actor, Exit, Handler, MailboxLimits, Respond, StopMode},
     actors::Ended,
     cluster,
     context::Context,
@@ -96,6 +96,10 @@ pub(crate) struct Steward;
 
 impl Actor for Steward {
     type Protocol = Protocol;
+
+    /// Nothing that it is told may be lost. All of it is local, and bounded by what it is about: actors, links,
+    /// and watches.
+    const MAILBOX: MailboxLimits = MailboxLimits { messages: usize::MAX, bytes: usize::MAX };
 }
 
 impl Handler<Order> for Steward {

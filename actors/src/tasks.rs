@@ -128,6 +128,8 @@ impl OwnWaker {
 pub(crate) struct TaskCell {
     pub(crate) future: Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
     pub(crate) own: OwnWaker,
+    /// Whether it is an actor's, and ends with it.
+    pub(crate) owned: bool,
 }
 
 /// The tasks of a worker.
@@ -135,6 +137,8 @@ pub(crate) struct TaskCell {
 pub(crate) struct TaskTable {
     tasks: RefCell<Slab<(u32, Rc<TaskCell>)>>,
     generation: Cell<u32>,
+    /// Whether a task of an actor is being polled.
+    pub(crate) an_owned_one_runs: Cell<bool>,
 }
 
 impl TaskTable {
@@ -142,6 +146,7 @@ impl TaskTable {
         &self,
         future: Pin<Box<dyn Future<Output = ()>>>,
         home: &Arc<Entry>,
+        owned: bool,
     ) -> TaskKey {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
@@ -149,7 +154,8 @@ impl TaskTable {
         let vacant = tasks.vacant_entry();
         let key = TaskKey { index: vacant.key() as u32, generation };
         let own = OwnWaker::new(Runnable::Task(key), home);
-        vacant.insert((generation, Rc::new(TaskCell { future: Cell::new(Some(future)), own })));
+        let task = TaskCell { future: Cell::new(Some(future)), own, owned };
+        vacant.insert((generation, Rc::new(task)));
         key
     }
 

@@ -22,6 +22,7 @@ use annulus_codec::{
 
 use crate::{
     cell::ActorCell,
+    contain::OnDrop,
     core::Core,
     delivery::{Delivery, Origin, Peer, Section, is_plain},
 };
@@ -218,9 +219,11 @@ impl Core {
         let nothing_waits = self.is_here(to.node())
             && slot.worker() == self.worker()
             && self.walk.depth.get() < HANDOVERS
+            // What is handled now may end the actor whose task it is, and then the task must not go on.
+            && !self.tasks.an_owned_one_runs.get()
             && self.walk.is_at_end()
             && self.inbox.borrow().is_empty();
-        if !nothing_waits || !self.clock.allows() {
+        if !nothing_waits || self.clock.is_over() || !self.clock.allows() {
             return None;
         }
         let idle = |cell: &Rc<ActorCell>| cell.waits().then(|| cell.clone());
@@ -229,8 +232,13 @@ impl Core {
 
     /// Hands out what is in the inbox, a message for this actor, while somebody is polled.
     pub(crate) fn hand_over(self: &Rc<Self>, cell: &Rc<ActorCell>) {
-        let (outer, promised) = (self.walk.frames.take(), self.walk.promised.get());
+        let (outer, promised) = (RefCell::new(self.walk.frames.take()), self.walk.promised.get());
         self.walk.depth.set(self.walk.depth.get() + 1);
+        let _outer = OnDrop(|| {
+            self.walk.depth.set(self.walk.depth.get() - 1);
+            *self.walk.frames.borrow_mut() = outer.take();
+            self.walk.promised.set(promised);
+        });
         let frames = self.inbox.borrow_mut().pop_frames();
         if let Some(frames) = frames {
             self.walk_for(cell, frames);
@@ -239,9 +247,6 @@ impl Core {
         }
         // What has been told meanwhile, or the message itself if it is in no frame.
         self.walk_inbox();
-        self.walk.depth.set(self.walk.depth.get() - 1);
-        self.walk.frames.replace(outer);
-        self.walk.promised.set(promised);
     }
 
     /// Walks frames of the inbox of which the first is for this actor, which is idle.
@@ -316,7 +321,7 @@ impl Core {
             }
             let Some(frame) = self.walk.take() else { return false };
             let woke = cell.waits();
-            cell.enqueue_plain(frame);
+            cell.enqueue_plain(self.settle(cell, frame));
             if woke {
                 self.nudge(cell);
             }

@@ -35,7 +35,7 @@ use crate::{
     context::Context,
     core::Core,
     delivery::{Delivery, Peer, Source},
-    link::Link,
+    link::{Link, LinkEnd},
     planted::{Bug, planted},
     protocol::Accepts,
     reference::ActorRef,
@@ -221,6 +221,8 @@ pub(crate) struct Watches {
     open: RefCell<BTreeMap<Watch, Open>>,
     watchers: RefCell<BTreeSet<Watcher>>,
     last: Cell<u32>,
+    /// `Down`s that wait in mailboxes and that nobody wants any more.
+    stale: Cell<usize>,
     /// What could not be said to other nodes yet, for want of memory.
     owed: RefCell<VecDeque<(Peer, Header)>>,
 }
@@ -249,7 +251,7 @@ impl Watches {
 
     fn insert(&self, open: Open, max: usize) -> Result<Watch, WatchError> {
         let mut watches = self.open.borrow_mut();
-        if watches.len() >= max {
+        if watches.len() + self.stale.get() >= max {
             return Err(WatchError::TooManyWatches { max });
         }
         let slot = open.watcher.address.slot();
@@ -262,6 +264,13 @@ impl Watches {
                 vacant.insert(open);
                 return Ok(watch);
             }
+        }
+    }
+
+    /// A `Down` has left a mailbox, and is dropped. It may be one that nobody wanted any more.
+    pub(crate) fn dropped(&self, watch: Watch) {
+        if !self.open.borrow().contains_key(&watch) {
+            self.stale.set(self.stale.get().saturating_sub(1));
         }
     }
 
@@ -314,7 +323,8 @@ impl<A: Actor> Context<A> {
     /// connected again: what it knows this one by is as [dead](crate::TellError::Dead) as what this one
     /// knows it by, until one of them looks the other up again.
     ///
-    /// A watch ends with its `Down`, with [`unwatch`](Self::unwatch), or with this actor.
+    /// A watch ends with its `Down`, with [`unwatch`](Self::unwatch), or when this actor is told to end, also if
+    /// it is still to handle what waits in its mailbox.
     ///
     /// ```
     /// use annulus::{Down, DownReason, prelude::*};
@@ -406,6 +416,7 @@ impl Core {
             return true;
         }
         let Some(open) = self.watches.remove(watch) else { return false };
+        self.watches.stale.set(self.watches.stale.get() + usize::from(open.told));
         self.call_off(watch, &open);
         true
     }
@@ -424,7 +435,11 @@ impl Core {
 
     /// Whether a `Down` is still wanted, asked just before it is handled. Its watch is over by that.
     pub(crate) fn accept_down(&self, watch: Watch) -> bool {
-        self.watches.remove(watch).is_some() || planted(Bug::DownTwice)
+        let wanted = self.watches.remove(watch).is_some();
+        if !wanted {
+            self.watches.dropped(watch);
+        }
+        wanted || planted(Bug::DownTwice)
     }
 
     /// An actor has ended: it watches nobody any more, and whoever watches it is told.
@@ -550,6 +565,11 @@ impl Core {
             return;
         }
         let mut owed = self.watches.owed.borrow_mut();
+        if owed.len() >= self.limits().watches {
+            drop(owed);
+            // The end of the session says it all.
+            return self.close_link(&link, LinkEnd::Overflow);
+        }
         owed.push_back((peer, header));
         if owed.len() == 1 {
             self.spawn_task(pay_owed(self.clone()));

@@ -10,6 +10,7 @@ use std::{
     hint::spin_loop,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     rc::Rc,
     sync::atomic::Ordering,
     task::Waker,
@@ -276,7 +277,16 @@ impl Core {
 
     /// Starts a future on this worker.
     pub(crate) fn spawn_task(&self, future: impl Future<Output = ()> + 'static) -> TaskKey {
-        let key = self.tasks.insert(Box::pin(future), self.entry());
+        self.spawn_boxed(Box::pin(future), false)
+    }
+
+    /// Starts a future of an actor on this worker.
+    pub(crate) fn spawn_owned(&self, future: impl Future<Output = ()> + 'static) -> TaskKey {
+        self.spawn_boxed(Box::pin(future), true)
+    }
+
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>, owned: bool) -> TaskKey {
+        let key = self.tasks.insert(future, self.entry(), owned);
         self.push_ready(Runnable::Task(key));
         key
     }
@@ -290,10 +300,12 @@ impl Core {
         };
         task.own.wake.disarm();
         let before = self.running.take();
+        self.tasks.an_owned_one_runs.set(task.owned);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             self.poll_as(Runnable::Task(key), &task.own, future.as_mut())
         }));
         self.running.replace(before);
+        self.tasks.an_owned_one_runs.set(false);
         match polled {
             Ok(polled) if polled.is_pending() => task.future.set(Some(future)),
             Ok(_) => {

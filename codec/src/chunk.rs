@@ -176,6 +176,17 @@ impl ChunkPool {
         Ok(writer)
     }
 
+    /// An empty chunk of less than the pool's size: it is given back to the allocator after use.
+    ///
+    /// # Errors
+    /// If the limit is reached.
+    pub(crate) fn acquire_small(&self, capacity: usize) -> Result<ChunkWriter, PoolExhausted> {
+        if self.0.lent.get().saturating_add(capacity) > self.0.limit {
+            return Err(PoolExhausted { limit: self.0.limit });
+        }
+        Ok(self.adopt(SealedChunk::allocate(capacity)))
+    }
+
     /// An empty chunk of `wanted` bytes, or of as many as are left, if those are `needed` at least.
     ///
     /// # Errors

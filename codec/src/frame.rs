@@ -20,7 +20,7 @@ use std::fmt;
 use crate::{
     address::Slot,
     archive::{AccessError, Archivable, Archived},
-    chunk::Lease,
+    chunk::{ChunkWriter, Lease},
     extension::{ExtensionError, Extensions},
     message::MessageId,
 };
@@ -305,6 +305,23 @@ impl Frame {
             header.set_foreign(true);
         }
         header
+    }
+
+    /// Bytes of the whole frame.
+    #[expect(clippy::len_without_is_empty, reason = "a frame has a header at least")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// A copy at the end of a chunk, if there is room for it.
+    pub(crate) fn copied_into(&self, chunk: &mut ChunkWriter) -> Option<Frame> {
+        // What has been read makes room.
+        chunk.rewind();
+        if !chunk.append(&self.bytes) {
+            return None;
+        }
+        let copy = chunk.take_committed();
+        Some(Frame { bytes: if self.bytes.is_marked() { copy.marked() } else { copy } })
     }
 
     /// Bytes behind the fixed part of the header.

@@ -6,7 +6,8 @@
 //!
 //! From the bottom up: [`chunk`] is the memory, [`frame`] what lies in it, [`message`] what a frame is
 //! about, [`archive`] how a message gets into a frame and is read there, [`passing`] which messages do
-//! so, [`outbox`] what waits for a destination, and [`handshake`] how two nodes get to trust a
+//! so, [`outbox`] what waits for a destination, [`yard`] what waits for a
+//! receiver, and [`handshake`] how two nodes get to trust a
 //! connection.
 
 pub mod address;
@@ -20,5 +21,6 @@ pub mod hash;
 pub mod message;
 pub mod outbox;
 pub mod passing;
+pub mod yard;
 
 pub use rkyv;

@@ -506,6 +506,10 @@ impl Outbox {
     pub fn pop_crossing(&mut self) -> Option<Crossing> {
         assert!(self.destination == Destination::Worker, "these frames are not for a worker");
         if self.queue.is_empty() {
+            // An empty chunk stays, to be written.
+            if self.is_empty() {
+                return None;
+            }
             if let Some(small) = self.pop_small() {
                 return Some(Crossing(Load::Small(small)));
             }
