@@ -93,3 +93,34 @@ fn r64_a_handler_that_takes_too_long_is_reported_by_the_name_of_its_actor() {
     node.spawn(Busy { takes: Duration::from_millis(20), mails: 1 }).unwrap();
     log.wait_for(&["a handler holds up its worker", "fairness::Busy"]);
 }
+
+/// Answers at once.
+struct Quick;
+
+impl Actor for Quick {
+    type Protocol = (Again,);
+}
+
+impl Handler<Again> for Quick {
+    async fn handle(&mut self, _: Msg<Again>, _: &mut Context<Self>) {}
+}
+
+#[test]
+fn r61_a_task_that_asks_in_a_loop_leaves_time_for_timers_and_other_threads() {
+    let node = Node::builder("ann").workers(1).start().unwrap();
+    let quick = node.spawn(Quick).unwrap();
+    let asked = ends("the loop", move || {
+        node.run(async move || {
+            let mut asked = 0_u64;
+            let forever = async {
+                loop {
+                    quick.ask(Again {}).await.unwrap();
+                    asked += 1;
+                }
+            };
+            let _: Result<(), _> = annulus::timeout(Duration::from_millis(100), forever).await;
+            asked
+        })
+    });
+    assert!(asked.unwrap() > 0);
+}
