@@ -166,7 +166,8 @@ impl Core {
 
     /// Puts a plain frame into an actor's mailbox. It is handled later in the turn, or when the actor is
     /// done with what it does.
-    pub(crate) fn park(self: &Rc<Self>, cell: &Rc<ActorCell>, frame: Frame, promised: bool) {
+    #[inline]
+    pub(crate) fn park(&self, cell: &ActorCell, frame: Frame, promised: bool) {
         if !self.has_place(cell, promised) {
             return self.refuse(cell, Parked::Plain(frame).into());
         }
@@ -177,7 +178,7 @@ impl Core {
     /// The frame as it waits in the mailbox. While a handler is suspended that may be for long, and it is not
     /// to hold on to a whole chunk.
     #[inline]
-    pub(crate) fn settle(&self, cell: &ActorCell, frame: Frame) -> Frame {
+    fn settle(&self, cell: &ActorCell, frame: Frame) -> Frame {
         if cell.phase.get() != Phase::Suspended {
             return frame;
         }

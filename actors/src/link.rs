@@ -434,17 +434,14 @@ impl Core {
     pub(crate) fn walk_inbound(self: &Rc<Self>) -> bool {
         let mut budget = FRAMES_PER_TURN;
         let mut any = false;
-        while budget > 0 && !self.clock.is_over() && self.lanes.have_room() {
+        let may_go_on = |budget| budget > 0 && !self.clock.is_over() && self.lanes.have_room();
+        while may_go_on(budget) {
             let Some(Inbound { mut frames, link }) = self.inbound.borrow_mut().pop_front() else {
                 break;
             };
             any = true;
             let bytes = frames.remaining();
-            while !link.closed.get()
-                && budget > 0
-                && !self.clock.is_over()
-                && self.lanes.have_room()
-            {
+            while !link.closed.get() && may_go_on(budget) {
                 budget -= 1;
                 match frames.next_frame() {
                     Ok(Some(frame)) if frame.header().kind == Kind::System => {

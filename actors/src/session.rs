@@ -124,12 +124,8 @@ impl Core {
     }
 
     fn say_emptied(self: &Rc<Self>, peer: Peer, session: u64) {
-        for worker in 0..self.shared.entries.len() {
-            let emptied = Emptied { peer, session };
-            if let Err(error) = self.tell_system(steward::of_worker(self, worker), emptied) {
-                tracing::error!(target: "annulus", %error, "the end of a session cannot be told");
-            }
-        }
+        let emptied = || Emptied { peer, session };
+        steward::tell_all(self, emptied, "the end of a session cannot be told");
     }
 
     /// A worker has handled all that it has received in a session.

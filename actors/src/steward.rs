@@ -3,7 +3,10 @@
 
 use std::{rc::Rc, time::Duration};
 
-use annulus_codec::address::{Address, Slot};
+use annulus_codec::{
+    address::{Address, Slot},
+    message::Message,
+};
 use annulus_macros::message;
 use annulus_transport::driver::Detached;
 
@@ -17,6 +20,7 @@ use crate::{
     error::AskError,
     link::LinkSetup,
     message::{Later, Msg, Reply},
+    protocol::Accepts,
     reference::ActorRef,
     session::Emptied,
     timers::timeout,
@@ -39,6 +43,18 @@ pub(crate) fn of(address: Address) -> ActorRef<Protocol> {
 /// The steward of a worker of this node.
 pub(crate) fn of_worker(core: &Core, worker: usize) -> ActorRef<Protocol> {
     ActorRef::new(core.address(Slot::new(worker, INDEX), GENERATION))
+}
+
+/// Tells the stewards of all workers of this node. `what` is the line in the log if one cannot be told.
+pub(crate) fn tell_all<M: Message, I>(core: &Rc<Core>, message: impl Fn() -> M, what: &str)
+where
+    Protocol: Accepts<M, I>,
+{
+    for worker in 0..core.shared.entries.len() {
+        if let Err(error) = core.tell_system(of_worker(core, worker), message()) {
+            tracing::error!(target: "annulus", %error, "{what}");
+        }
+    }
 }
 
 /// End an actor.

@@ -321,10 +321,7 @@ impl Core {
             }
             let Some(frame) = self.walk.take() else { return false };
             let woke = cell.waits();
-            cell.enqueue_plain(self.settle(cell, frame));
-            if woke {
-                self.nudge(cell);
-            }
+            self.park(cell, frame, true);
             self.walk.mixture.parked(woke);
             true
         });

@@ -447,10 +447,14 @@ impl ChunkWriter {
         true
     }
 
+    /// Appends bytes and takes them out again, as a lease. What has been read makes room, if all has. `None`,
+    /// with nothing written, if they do not fit.
+    pub(crate) fn append_leased(&mut self, bytes: &[u8]) -> Option<Lease> {
+        self.rewind();
+        self.append(bytes).then(|| self.take_committed())
+    }
+
     /// A lease on all committed bytes that have not been taken before.
-    ///
-    /// If nobody else holds the chunk and everything has been taken, the chunk starts over at its
-    /// first byte, which is likely to be in the cache.
     #[inline]
     pub fn take_committed(&mut self) -> Lease {
         let lease = self.lease(self.taken, self.committed - self.taken);

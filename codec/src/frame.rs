@@ -315,12 +315,7 @@ impl Frame {
 
     /// A copy at the end of a chunk, if there is room for it.
     pub(crate) fn copied_into(&self, chunk: &mut ChunkWriter) -> Option<Frame> {
-        // What has been read makes room.
-        chunk.rewind();
-        if !chunk.append(&self.bytes) {
-            return None;
-        }
-        let copy = chunk.take_committed();
+        let copy = chunk.append_leased(&self.bytes)?;
         Some(Frame { bytes: if self.bytes.is_marked() { copy.marked() } else { copy } })
     }
 

@@ -172,27 +172,17 @@ impl Landing {
     }
 
     fn land(&mut self, frames: &[u8]) -> Lease {
-        if let Some(open) = &mut self.open {
-            // What landed before has been read, more often than not.
-            open.rewind();
-            if open.append(frames) {
-                return open.take_committed();
-            }
-        }
-        self.land_in_fresh(frames)
+        // What landed before has been read, more often than not, and makes room.
+        let landed = self.open.as_mut().and_then(|open| open.append_leased(frames));
+        landed.unwrap_or_else(|| self.land_in_fresh(frames))
     }
 
     #[cold]
     fn land_in_fresh(&mut self, frames: &[u8]) -> Lease {
         self.open = self.pool.acquire().ok().filter(|fresh| fresh.spare() >= frames.len());
-        match &mut self.open {
-            Some(open) => {
-                open.append(frames);
-                open.take_committed()
-            }
-            // It has been sent, so it is received, as chunks are.
-            None => self.pool.copy_of(frames),
-        }
+        let landed = self.open.as_mut().and_then(|open| open.append_leased(frames));
+        // It has been sent, so it is received, as chunks are.
+        landed.unwrap_or_else(|| self.pool.copy_of(frames))
     }
 }
 
@@ -502,7 +492,8 @@ impl Outbox {
         }
     }
 
-    /// The oldest parcel, in the form that may cross to another worker. The open chunk goes with it.
+    /// The oldest parcel, in the form that may cross to another worker. The open chunk goes with it, unless so
+    /// little is in it that its bytes cross by themselves.
     pub fn pop_crossing(&mut self) -> Option<Crossing> {
         assert!(self.destination == Destination::Worker, "these frames are not for a worker");
         if self.queue.is_empty() {
@@ -529,7 +520,7 @@ impl Outbox {
         let open = self.open.as_mut()?;
         let small = Small::new(open.peek())?;
         open.skip();
-        (small.len > 0).then_some(small)
+        Some(small)
     }
 
     /// Empties the outbox. What was in it is dropped with what this returns: local messages among it

@@ -311,13 +311,8 @@ impl Cluster {
     /// All workers have their links of a session. Now they may read, as they all can answer.
     fn bring_up(&mut self, context: &mut Context<Self>, number: u64) {
         let Some(session) = self.sessions.by_number(number) else { return };
-        let core = context.core();
-        for worker in 0..core.shared.entries.len() {
-            let order = ReadLinks { peer: session.peer() };
-            if let Err(error) = core.tell_system(steward::of_worker(core, worker), order) {
-                tracing::error!(target: "annulus", %error, "links cannot be read");
-            }
-        }
+        let order = || ReadLinks { peer: session.peer() };
+        steward::tell_all(context.core(), order, "links cannot be read");
         if !planted(Bug::EarlyNews) {
             self.announce(context, number);
         }
@@ -470,12 +465,8 @@ fn drop_session(core: &Rc<Core>, session: &Session<Connection>, why: &str) {
     if !session.has_links() {
         return;
     }
-    for worker in 0..core.shared.entries.len() {
-        let order = DropPeer { peer: session.peer(), session: session.number };
-        if let Err(error) = core.tell_system(steward::of_worker(core, worker), order) {
-            tracing::error!(target: "annulus", %error, "a link cannot be dropped");
-        }
-    }
+    let order = || DropPeer { peer: session.peer(), session: session.number };
+    steward::tell_all(core, order, "a link cannot be dropped");
 }
 
 fn member(hello: &Hello) -> Member {
