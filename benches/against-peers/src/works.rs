@@ -122,6 +122,15 @@ impl Work {
         )
     }
 
+    /// For works that are about asks: the worker of the actor that is asked.
+    pub(crate) fn asked_worker(self) -> Option<usize> {
+        match self {
+            Work::AskSameWorker => Some(0),
+            Work::AskOtherWorkerSpinning | Work::AskOtherWorkerParked => Some(1),
+            _ => None,
+        }
+    }
+
     /// Whether workers are to look for messages again and again instead of going to sleep.
     pub(crate) fn spins(self) -> bool {
         self == Work::AskOtherWorkerSpinning

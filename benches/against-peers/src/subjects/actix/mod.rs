@@ -20,12 +20,9 @@ pub(super) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
     system::block_on(setup, work.workers(), async |arbiters| {
         let capacity = setup.tuned.then_some(16_384);
         let peer = Actix { arbiters, capacity };
-        match work {
-            Work::AskSameWorker => asks::run(peer, 0, &mut meter).await,
-            Work::AskOtherWorkerSpinning | Work::AskOtherWorkerParked => {
-                asks::run(peer, 1, &mut meter).await;
-            }
-            _ => shapes::run(peer, work, &mut meter).await,
+        match work.asked_worker() {
+            Some(worker) => asks::run(peer, worker, &mut meter).await,
+            None => shapes::run(peer, work, &mut meter).await,
         }
         meter
     })

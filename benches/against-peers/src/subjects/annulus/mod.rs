@@ -32,11 +32,10 @@ pub(super) fn configs(work: Work) -> Vec<Config> {
 pub(super) fn run(work: Work, config: &str, meter: Meter) -> Meter {
     let node = start(work);
     let within = config.ends_with("within");
+    if let Some(worker) = work.asked_worker() {
+        return asks::run(&node, worker, within, meter);
+    }
     match work {
-        Work::AskSameWorker => asks::run(&node, 0, within, meter),
-        Work::AskOtherWorkerSpinning | Work::AskOtherWorkerParked => {
-            asks::run(&node, 1, within, meter)
-        }
         Work::TellSameWorker => tells::numbers(&node, 0, meter),
         Work::TellOtherWorker => tells::numbers(&node, 1, meter),
         Work::TellSameWorkerString => tells::texts(&node, meter),

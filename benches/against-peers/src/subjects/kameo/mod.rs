@@ -26,12 +26,9 @@ pub(super) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
     };
     block_on(flavor, work, async |places| {
         let peer = Kameo { places, mailbox };
-        match work {
-            Work::AskSameWorker => asks::run(peer, 0, &mut meter).await,
-            Work::AskOtherWorkerSpinning | Work::AskOtherWorkerParked => {
-                asks::run(peer, 1, &mut meter).await;
-            }
-            _ => shapes::run(peer, work, &mut meter).await,
+        match work.asked_worker() {
+            Some(worker) => asks::run(peer, worker, &mut meter).await,
+            None => shapes::run(peer, work, &mut meter).await,
         }
         meter
     })

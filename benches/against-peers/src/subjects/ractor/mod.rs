@@ -21,12 +21,9 @@ pub(super) fn run(work: Work, config: &str, mut meter: Meter) -> Meter {
     let flavor = if config == "default" { Flavor::Default } else { Flavor::OnePerThread };
     block_on(flavor, work, async |places| {
         let peer = Ractor { places };
-        match work {
-            Work::AskSameWorker => asks::run(peer, 0, &mut meter).await,
-            Work::AskOtherWorkerSpinning | Work::AskOtherWorkerParked => {
-                asks::run(peer, 1, &mut meter).await;
-            }
-            _ => shapes::run(peer, work, &mut meter).await,
+        match work.asked_worker() {
+            Some(worker) => asks::run(peer, worker, &mut meter).await,
+            None => shapes::run(peer, work, &mut meter).await,
         }
         meter
     })

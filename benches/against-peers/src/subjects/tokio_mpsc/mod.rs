@@ -31,12 +31,9 @@ pub(super) fn run(work: Work, config: &str, meter: Meter) -> Meter {
 fn on<C: Channel>(flavor: Flavor, work: Work, mut meter: Meter) -> Meter {
     block_on(flavor, work, async |places: Places| {
         let peer = Tokio::<C>::new(places);
-        match work {
-            Work::AskSameWorker => asks::run(peer, 0, &mut meter).await,
-            Work::AskOtherWorkerSpinning | Work::AskOtherWorkerParked => {
-                asks::run(peer, 1, &mut meter).await;
-            }
-            _ => shapes::run(peer, work, &mut meter).await,
+        match work.asked_worker() {
+            Some(worker) => asks::run(peer, worker, &mut meter).await,
+            None => shapes::run(peer, work, &mut meter).await,
         }
         meter
     })
