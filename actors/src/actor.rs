@@ -76,11 +76,13 @@ pub trait Respond<M: Message>: Actor {
     #[inline]
     fn serve(&mut self, context: &mut Context<Self>) -> impl Future<Output = ()> {
         async {
-            let mut next = context.take_message::<M>();
-            while let Some(message) = next {
+            // Each message is moved as a whole, so nothing of it has to be kept while its handler runs.
+            let Some(mut message) = context.take_message::<M>() else { return };
+            loop {
                 let reply = self.respond(message, context).await;
                 context.answer(reply);
-                next = context.take_another();
+                let Some(another) = context.take_another() else { return };
+                message = another;
             }
         }
     }
@@ -93,11 +95,12 @@ impl<A: Handler<M>, M: Message> Respond<M> for A {
 
     #[inline]
     async fn serve(&mut self, context: &mut Context<Self>) {
-        let mut next = context.take_message::<M>();
-        while let Some(message) = next {
+        let Some(mut message) = context.take_message::<M>() else { return };
+        loop {
             let reply = self.handle(message, context).await;
             context.answer(Reply::Value(reply));
-            next = context.take_another();
+            let Some(another) = context.take_another() else { return };
+            message = another;
         }
     }
 }

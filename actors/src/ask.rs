@@ -306,8 +306,28 @@ impl Core {
         message: &mut Option<M>,
         timeout: Option<Duration>,
     ) -> Result<Sent, AskError> {
-        let extensions = self.ask_extensions(to, timeout)?;
-        let said = extensions.as_ref();
+        let Some(asker) = self.running_actor() else {
+            return match timeout {
+                None => self.send_ask_saying(to, way, message, None),
+                Some(_) => {
+                    let said = Extensions { remaining: timeout, ..Extensions::default() };
+                    self.send_ask_saying(to, way, message, Some(&said))
+                }
+            };
+        };
+        let said = self.inherited(&asker, to, timeout)?;
+        self.send_ask_saying(to, way, message, Some(&said))
+    }
+
+    /// `said` is what the ask inherits from the handler that makes it, and its own limit.
+    #[inline]
+    fn send_ask_saying<M: Message>(
+        self: &Rc<Self>,
+        to: Address,
+        way: Way,
+        message: &mut Option<M>,
+        said: Option<&Extensions>,
+    ) -> Result<Sent, AskError> {
         let key = self.asks.insert(self.peer_of(to)).ok_or(AskError::Overloaded)?;
         let correlation = key.correlation(self.worker());
         let sent = match way {
@@ -319,22 +339,6 @@ impl Core {
             return Err(error.into());
         }
         Ok(Sent { key, limit: said.and_then(|said| said.remaining) })
-    }
-
-    /// What the ask inherits from the handler that makes it, and its own limit; `None` if it has neither.
-    #[inline]
-    fn ask_extensions(
-        &self,
-        to: Address,
-        timeout: Option<Duration>,
-    ) -> Result<Option<Extensions>, AskError> {
-        match self.running_actor() {
-            Some(cell) => self.inherited(&cell, to, timeout).map(Some),
-            None => {
-                Ok(timeout
-                    .map(|limit| Extensions { remaining: Some(limit), ..Extensions::default() }))
-            }
-        }
     }
 
     fn inherited(

@@ -205,6 +205,11 @@ impl<A: Actor> Context<A> {
         self.count_handled();
         let opened = match self.cell.take_place() {
             Place::Walk => {
+                // What is told most often, without a look at all of its header.
+                if let Some(told) = self.core.walk.take_told_for::<M>(&self.cell) {
+                    self.cell.enter_section(None);
+                    return Some(Msg::new(told));
+                }
                 let (header, opened) = self.core.walk.take_for::<M>(&self.cell)?;
                 self.begin_plain(&header);
                 opened
@@ -235,7 +240,6 @@ impl<A: Actor> Context<A> {
             M::Passing::open(Envelope::Frame(self.cell.dequeue_told(M::ID)?)).ok()?
         };
         self.count_handled();
-        self.reply_to = None;
         self.cell.enter_section(None);
         Some(Msg::new(told))
     }
@@ -249,6 +253,10 @@ impl<A: Actor> Context<A> {
     /// The message that is not in the walk.
     fn begin_from(&mut self, place: Place) -> Option<Envelope> {
         let delivery = if place == Place::Hand {
+            if let Some(frame) = self.core.walk.take_shared() {
+                self.begin_plain(&frame.header());
+                return Some(Envelope::Frame(frame));
+            }
             self.core.walk.take_in_hand()?
         } else {
             match self.cell.dequeue()? {
@@ -284,6 +292,7 @@ impl<A: Actor> Context<A> {
     pub(crate) fn answer<R: Message>(&mut self, reply: Reply<R>) {
         if let Some(reply_to) = &mut self.reply_to {
             reply_to.answer(reply);
+            self.reply_to = None;
         }
     }
 

@@ -9,7 +9,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    mem::ManuallyDrop,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -25,11 +24,12 @@ use annulus_codec::{
     outbox::{Admission, Destination, Outbox, PushError},
     passing::{Envelope, Passing},
 };
-use annulus_transport::{driver::Mono, io::Io};
+use annulus_transport::{driver::Mono, io::Io, scoped::Scoped};
 
 use crate::{
     actors::ActorTable,
     ask::{AskTable, asking_worker},
+    broadcast::Audiences,
     cell::ActorCell,
     clock::TurnClock,
     config::Limits,
@@ -56,8 +56,7 @@ use crate::{
 
 thread_local! {
     /// The core whose turn it is on this thread.
-    // It has no destructor, which makes the access cheap: whoever enters a core also leaves it.
-    static CURRENT: RefCell<Option<ManuallyDrop<Rc<Core>>>> = const { RefCell::new(None) };
+    static CURRENT: Scoped<Rc<Core>> = const { Scoped::new() };
 }
 
 /// Frames that came in over a link and have not been walked yet.
@@ -69,13 +68,16 @@ pub(crate) struct Inbound {
 /// See the [module](self).
 pub(crate) struct Core {
     worker: usize,
+    /// An address on this worker.
+    home: Address,
     pub(crate) shared: Arc<NodeShared>,
     pub(crate) io: Io,
     pub(crate) pool: ChunkPool,
     now: Cell<Mono>,
     pub(crate) inbox: RefCell<Outbox>,
-    /// Where answers from this worker to itself are archived, one at a time.
+    /// Where answers from this worker to itself, and broadcasts, are archived, one at a time.
     pub(crate) answers: RefCell<Outbox>,
+    pub(crate) audiences: Audiences,
     pub(crate) inbound: RefCell<VecDeque<Inbound>>,
     pub(crate) walk: Walk,
     pub(crate) clock: TurnClock,
@@ -117,13 +119,16 @@ impl Core {
         let limits = shared.limits;
         let pool = ChunkPool::new(limits.chunk_size, limits.free_chunks, limits.message_memory);
         let now = io.now();
+        let home = Address::new(shared.id, shared.incarnation_tag, Slot::new(worker, 0), 0);
         Rc::new(Core {
             worker,
+            home,
             inbox: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
             answers: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
             lanes: lanes(&pool),
             pool,
             now: Cell::new(now),
+            audiences: Audiences::default(),
             inbound: RefCell::default(),
             walk: Walk::default(),
             clock: TurnClock::new(now),
@@ -152,24 +157,13 @@ impl Core {
 
     /// Makes this the thread's current core while `run` runs.
     pub(crate) fn enter<T>(self: &Rc<Self>, run: impl FnOnce() -> T) -> T {
-        /// Puts back what was there before, however `run` ends.
-        struct Before(Option<ManuallyDrop<Rc<Core>>>);
-
-        impl Drop for Before {
-            fn drop(&mut self) {
-                let left = CURRENT.replace(self.0.take());
-                drop(left.map(ManuallyDrop::into_inner));
-            }
-        }
-
-        let _before = Before(CURRENT.replace(Some(ManuallyDrop::new(self.clone()))));
-        run()
+        CURRENT.with(|current| current.lend(self, run))
     }
 
     /// Looks at the current core, if the thread is a worker.
     #[inline]
     pub(crate) fn try_with<T>(look: impl FnOnce(&Rc<Core>) -> T) -> Option<T> {
-        CURRENT.with(|current| current.borrow().as_deref().map(look))
+        CURRENT.with(|current| current.with(look))
     }
 
     /// Does something on the current core, if the thread is a worker; nothing otherwise.
@@ -185,6 +179,11 @@ impl Core {
 
     pub(crate) fn worker(&self) -> usize {
         self.worker
+    }
+
+    /// An address on this worker.
+    pub(crate) fn home(&self) -> Address {
+        self.home
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -217,12 +216,17 @@ impl Core {
     }
 
     /// The node of an address, if it is not this one.
+    #[inline]
     pub(crate) fn peer_of(&self, address: Address) -> Option<Peer> {
+        (!self.is_here(address.node())).then(|| self.other_peer_of(address))
+    }
+
+    fn other_peer_of(&self, address: Address) -> Peer {
         let node = address.node();
-        (node != self.shared.id).then(|| match self.sessions.with(node) {
+        match self.sessions.with(node) {
             Some(binding) if binding.takes(address) => binding.peer,
             _ => Peer::new(node, address.incarnation()),
-        })
+        }
     }
 
     /// An address on this node.
@@ -277,18 +281,15 @@ impl Core {
         push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
     ) -> Result<(), TellError> {
         let link;
-        let here = to.node() == self.shared.id;
-        let own = here && to.slot().worker() == self.worker;
-        let outbox = if here {
+        let own = to.shares_worker(self.home);
+        let outbox = if own {
+            self.keep_place(to, admission)?;
+            &self.inbox
+        } else if to.node() == self.shared.id {
             if to.incarnation() != self.shared.incarnation_tag {
                 return Err(TellError::Dead);
             }
-            if own {
-                self.keep_place(to, admission)?;
-                &self.inbox
-            } else {
-                self.lanes.outbox(to.slot().worker()).ok_or(TellError::Dead)?
-            }
+            self.lanes.outbox(to.slot().worker()).ok_or(TellError::Dead)?
         } else {
             link = self.link_to(to)?;
             self.links.mark_dirty(&link);
@@ -296,7 +297,7 @@ impl Core {
         };
         let pushed = push(&mut outbox.borrow_mut());
         if own && pushed.is_err() {
-            self.actors.look(to.slot().index(), to.generation(), |cell| cell.give_place());
+            self.give_place(to);
         }
         Ok(pushed?)
     }
@@ -311,9 +312,14 @@ impl Core {
         self.send(to.address(), Kind::Tell, 0, None, &mut message, Admission::Always)
     }
 
+    /// Gives up a place that has been kept.
+    pub(crate) fn give_place(&self, to: Address) {
+        self.actors.look(to.slot().index(), to.generation(), |cell| cell.give_place());
+    }
+
     /// Keeps a place in the mailbox of an actor of this worker.
     #[inline]
-    fn keep_place(&self, to: Address, admission: Admission) -> Result<(), TellError> {
+    pub(crate) fn keep_place(&self, to: Address, admission: Admission) -> Result<(), TellError> {
         let kept =
             self.actors.look(to.slot().index(), to.generation(), |cell| cell.keep_place(admission));
         kept.unwrap_or(Err(TellError::Dead))
@@ -406,8 +412,8 @@ impl Core {
                 let error = Failure::from_code(header.message.bits());
                 self.resolve_ask(header.correlation, origin.peer(), Err(error));
             }
-            // Links handle their own; timers never travel.
-            Kind::System | Kind::Timer => {}
+            // Links handle their own; timers never travel; broadcasts are spread before.
+            Kind::System | Kind::Timer | Kind::Broadcast => {}
         }
     }
 
@@ -446,8 +452,9 @@ impl Core {
     }
 
     /// Whether the node with this number is this one.
+    #[inline]
     pub(crate) fn is_here(&self, node: NodeId) -> bool {
-        node == self.shared.id
+        node == self.home.node()
     }
 
     /// The address datagrams to a worker of a peer go to.

@@ -12,6 +12,7 @@ mod actor;
 mod actors;
 mod answers;
 mod ask;
+mod broadcast;
 mod cell;
 mod clock;
 mod cluster;
@@ -56,6 +57,7 @@ pub use crate::{
     actor::{Actor, Exit, Handler, MailboxLimits, Respond, StopMode},
     actors::spawn,
     ask::Ask,
+    broadcast::{NotReached, broadcast},
     config::Limits,
     context::{Access, ActorGone, Context, With},
     datagram::DatagramRef,

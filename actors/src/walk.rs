@@ -14,7 +14,7 @@ use std::{
 use annulus_codec::{
     address::Address,
     archive::AccessError,
-    frame::{Frame, Frames, Header},
+    frame::{Frame, Frames, Header, Kind},
     message::{Message, MessageId},
     outbox::Parcel,
     passing::{Envelope, Passing},
@@ -37,6 +37,8 @@ pub(crate) struct Walk {
     depth: Cell<u32>,
     /// A message that the actor which is about to be polled will take, and its identity.
     hand: Cell<Option<Delivery>>,
+    /// The same, if it is one of a broadcast.
+    shared: Cell<Option<Frame>>,
     in_hand: Cell<Option<MessageId>>,
     mixture: Mixture,
 }
@@ -48,6 +50,18 @@ impl Walk {
     pub(crate) fn hold_out(&self, delivery: Delivery) {
         self.in_hand.set(Some(delivery.envelope.header().message));
         self.hand.set(Some(delivery));
+    }
+
+    #[inline]
+    fn hold_out_shared(&self, frame: Frame, message: MessageId) {
+        self.in_hand.set(Some(message));
+        self.shared.set(Some(frame));
+    }
+
+    /// A frame of a broadcast that the actor which is polled now is to take.
+    #[inline]
+    pub(crate) fn take_shared(&self) -> Option<Frame> {
+        self.shared.take()
     }
 
     #[inline]
@@ -216,8 +230,7 @@ impl Core {
     #[inline]
     pub(crate) fn may_hand_over(&self, to: Address) -> Option<Rc<ActorCell>> {
         let (slot, generation) = (to.slot(), to.generation());
-        let nothing_waits = self.is_here(to.node())
-            && slot.worker() == self.worker()
+        let nothing_waits = to.shares_worker(self.home())
             && self.walk.depth.get() < HANDOVERS
             // What is handled now may end the actor whose task it is, and then the task must not go on.
             && !self.tasks.an_owned_one_runs.get()
@@ -246,7 +259,9 @@ impl Core {
             self.room_made.set(true);
         }
         // What has been told meanwhile, or the message itself if it is in no frame.
-        self.walk_inbox();
+        if !self.inbox.borrow().is_empty() {
+            self.walk_inbox();
+        }
     }
 
     /// Walks frames of the inbox of which the first is for this actor, which is idle.
@@ -330,10 +345,38 @@ impl Core {
 
     /// A frame from a worker of this node.
     fn dispatch_own(self: &Rc<Self>, frame: Frame, header: &Header, promised: bool) {
+        if header.kind == Kind::Broadcast {
+            return self.spread(frame, header.message, promised);
+        }
         if header.extension_len > 0 {
             return self.dispatch_extended(frame, promised);
         }
         self.dispatch(Envelope::Frame(frame), Origin::Local, None, promised);
+    }
+
+    /// Hands a broadcast to its receivers: at once to those who are idle.
+    fn spread(self: &Rc<Self>, frame: Frame, message: MessageId, promised: bool) {
+        let shared = frame.clone().into_shared();
+        for (slot, generation) in frame.targets() {
+            let Some(cell) = self.actors.find(slot.index(), generation) else {
+                self.dead_letters.to_the_dead(slot, message);
+                continue;
+            };
+            if !promised {
+                self.make_place(&cell);
+            }
+            if cell.waits() && !self.clock.is_over() {
+                if promised {
+                    cell.give_place();
+                }
+                cell.hold_out();
+                self.walk.hold_out_shared(shared.clone(), message);
+                self.poll_actor(&cell);
+                self.clock.ran(self, cell.name);
+            } else {
+                self.park(&cell, shared.clone(), promised);
+            }
+        }
     }
 
     /// A frame from a worker of this node that says more than its header. If it came to the node over a

@@ -144,6 +144,23 @@ impl Address {
         (self.place >> 32) as u32
     }
 
+    /// Slot and generation, as they stand in frames.
+    pub(crate) fn place_bytes(self) -> [u8; 8] {
+        self.place.to_le_bytes()
+    }
+
+    /// Whether both are in one life of one node.
+    #[inline]
+    pub fn shares_node(self, other: Self) -> bool {
+        self.home == other.home
+    }
+
+    /// Whether both are on one worker, in one life of its node.
+    #[inline]
+    pub fn shares_worker(self, other: Self) -> bool {
+        self.shares_node(other) && self.slot().worker() == other.slot().worker()
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[..8].copy_from_slice(&self.home.to_le_bytes());

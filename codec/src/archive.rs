@@ -250,7 +250,10 @@ pub(crate) fn write_flat<M: Archivable>(
     header.extension_len = 0;
     header.set_foreign(false);
     let frame_len = const { HEADER_LEN + padded(size_of::<M>()) };
-    let Some(room) = chunk.spare_mut().get_mut(..frame_len) else {
+    // SAFETY: header, payload and, in the last block of the body, padding are written below, as one whole
+    // frame whose payload is an archive of the type that its message id names: that is what the contract of
+    // `Layout` says of the bytes of a type whose copy optimisation is enabled.
+    let Some(room) = (unsafe { chunk.extend(frame_len) }) else {
         return false;
     };
     let (head, body) = room.split_at_mut(HEADER_LEN);
@@ -262,10 +265,6 @@ pub(crate) fn write_flat<M: Archivable>(
     // are read as a slice of their own length, while `message` is borrowed.
     let bytes = unsafe { slice::from_raw_parts(ptr::from_ref(message).cast(), size_of::<M>()) };
     body[..size_of::<M>()].write_copy_of_slice(bytes);
-    // SAFETY: header, payload and, in the last block of the body, padding were all just written, as one
-    // whole frame whose payload is an archive of the type that its message id names: that is what the
-    // contract of `Layout` says of the bytes of a type whose copy optimisation is enabled.
-    unsafe { chunk.commit(frame_len) };
     true
 }
 
@@ -356,11 +355,14 @@ impl<M: Archivable> Archived<M> {
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn from_parts(header: &Header, payload: Lease) -> Result<Self, AccessError> {
         let found = header.message;
         if found != M::ID || !header.kind.carries_message() {
             return Err(AccessError::WrongMessage { expected: M::ID, found });
+        }
+        if const { is_flat::<M>() } && payload.len() != size_of::<M>() {
+            return Err(AccessError::Invalid(M::ID));
         }
         if header.is_foreign() || cfg!(debug_assertions) {
             // Out of place, parts of it may still be aligned, and not be where it is copied to.
@@ -406,8 +408,15 @@ impl<M: Archivable> Deref for Archived<M> {
         // not foreign only if they come out of an outbox, which writes messages (`push_message`), passes on
         // what is an `Archived` of the type that it names (`push_archived`), or keeps the mark of what is
         // foreign (`push_relayed`). Payloads start at multiples of 16, of which `from_parts` makes sure if
-        // they are foreign, so an archive stays aligned when it is copied. They never change.
-        unsafe { access_unchecked::<M::Archived>(&self.payload) }
+        // they are foreign, so an archive stays aligned when it is copied. They never change. What is flat is
+        // all of its payload: `from_parts` makes sure, and `finish` has written nothing else.
+        unsafe {
+            if const { is_flat::<M>() } {
+                &*self.payload.as_ptr().cast()
+            } else {
+                access_unchecked::<M::Archived>(&self.payload)
+            }
+        }
     }
 }
 

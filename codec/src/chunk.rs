@@ -435,6 +435,22 @@ impl ChunkWriter {
         self.committed += count;
     }
 
+    /// The next `count` bytes of the free end, which count as written from now on. `None` if they do not fit.
+    ///
+    /// # Safety
+    /// - The caller initialises all of them before anything else is done with the chunk.
+    #[inline(always)]
+    pub(crate) unsafe fn extend(&mut self, count: usize) -> Option<&mut [MaybeUninit<u8>]> {
+        let at = self.committed;
+        if count > self.capacity() - at {
+            return None;
+        }
+        self.committed = at + count;
+        // SAFETY: these bytes lie within the chunk, and belong to this writer alone: nobody has leased them
+        // yet, and `&mut self` makes this borrow the only one.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.base().add(at).cast(), count) })
+    }
+
     /// Appends bytes. Returns `false`, with nothing written, if they do not fit.
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
@@ -644,10 +660,89 @@ impl Deref for Lease {
     fn deref(&self) -> &[u8] {
         // SAFETY: a lease covers committed bytes only: they are initialised, never written again
         // while this share exists, and alive because of it.
-        unsafe {
-            let base = self.head.as_ptr().cast::<u8>().add(size_of::<Head>());
-            std::slice::from_raw_parts(base.add(self.span.start()), self.span.len())
-        }
+        unsafe { bytes_of(self.head, self.span.start(), self.span.len()) }
+    }
+}
+
+/// Bytes of a chunk.
+///
+/// # Safety
+/// - They have been committed, and the caller owns a share of the chunk for as long as `'a`.
+#[inline]
+unsafe fn bytes_of<'a>(head: NonNull<Head>, start: usize, len: usize) -> &'a [u8] {
+    // SAFETY: committed bytes follow the head in the same allocation, and are initialised.
+    unsafe {
+        let base = head.as_ptr().cast::<u8>().add(size_of::<Head>());
+        std::slice::from_raw_parts(base.add(start), len)
+    }
+}
+
+/// A share of a chunk that is read from front to back.
+// What a lease has in one word stands here as it is needed with every message.
+pub(crate) struct Cursor {
+    head: NonNull<Head>,
+    /// Positions in the chunk: where the share starts, what is read next, and where it ends.
+    start: usize,
+    at: usize,
+    end: usize,
+}
+
+impl Cursor {
+    #[inline]
+    pub(crate) fn new(lease: Lease) -> Self {
+        let lease = ManuallyDrop::new(lease);
+        let (start, len) = (lease.span.start(), lease.span.len());
+        Cursor { head: lease.head, start, at: start, end: start + len }
+    }
+
+    /// What has not been read.
+    #[inline(always)]
+    pub(crate) fn rest(&self) -> &[u8] {
+        // SAFETY: this owns a share of the chunk, of the bytes `start..end`, in which `at` lies.
+        unsafe { bytes_of(self.head, self.at, self.end - self.at) }
+    }
+
+    /// A lease on the `len` bytes that lie `start` bytes behind those that have been read.
+    ///
+    /// # Panics
+    /// If they reach outside.
+    #[inline(always)]
+    pub(crate) fn lease(&self, start: usize, len: usize) -> Lease {
+        let left = self.end - self.at;
+        assert!(start <= left && len <= left - start, "a lease outside of its share");
+        // SAFETY: this owns a share of the chunk, so the head is alive.
+        let owners = unsafe { &self.head.as_ref().owners };
+        owners.set(owners.get() + 1);
+        Lease { head: self.head, span: Span::new(self.at + start, len) }
+    }
+
+    /// Goes on behind the next `count` bytes.
+    ///
+    /// # Panics
+    /// If that is outside.
+    #[inline(always)]
+    pub(crate) fn skip(&mut self, count: usize) {
+        assert!(count <= self.end - self.at, "a step outside of its share");
+        self.at += count;
+    }
+
+    /// The whole share.
+    pub(crate) fn into_lease(self) -> Lease {
+        let this = ManuallyDrop::new(self);
+        Lease { head: this.head, span: Span::new(this.start, this.end - this.start) }
+    }
+}
+
+impl Drop for Cursor {
+    #[inline]
+    fn drop(&mut self) {
+        release(self.head);
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor(at {} of {}..{})", self.at, self.start, self.end)
     }
 }
 

@@ -19,8 +19,8 @@ use std::fmt;
 
 use crate::{
     address::Slot,
-    archive::{AccessError, Archivable, Archived},
-    chunk::{ChunkWriter, Lease},
+    archive::{AccessError, Archivable, Archived, is_flat},
+    chunk::{ChunkWriter, Cursor, Lease},
     extension::{ExtensionError, Extensions},
     message::MessageId,
 };
@@ -50,12 +50,15 @@ pub enum Kind {
     System = 5,
     /// A timer of the receiving actor; the correlation id names it. Never leaves its worker.
     Timer = 6,
+    /// A told message for several actors of one worker. Where other frames have extensions it has the
+    /// [targets](Frame::targets), and its payload is the frame that each of them gets. Never leaves its node.
+    Broadcast = 7,
 }
 
 impl Kind {
     /// Whether the payload is a message; the others have no payload.
     pub fn carries_message(self) -> bool {
-        !matches!(self, Kind::Failure | Kind::System)
+        !matches!(self, Kind::Failure | Kind::System | Kind::Broadcast)
     }
 
     fn from_wire(byte: u8) -> Option<Self> {
@@ -260,7 +263,7 @@ impl Header {
             Kind::Failure,
             Kind::System,
             Kind::Timer,
-            Kind::System,
+            Kind::Broadcast,
         ];
         let kind = KINDS[usize::from(bytes[4] & 7)];
         Header { flags: bytes[5], ..Self::with_kind(bytes, kind) }
@@ -351,6 +354,32 @@ impl Frame {
         Extensions::parse(&self.bytes[HEADER_LEN..header.payload_start()])
     }
 
+    /// Whom a broadcast is for: places on the worker that it has come to.
+    pub fn targets(&self) -> impl Iterator<Item = (Slot, u32)> {
+        let header = self.header();
+        let broadcast = header.kind == Kind::Broadcast;
+        let count = if broadcast { header.generation as usize } else { 0 };
+        let targets = self.bytes[HEADER_LEN..header.payload_start()].as_chunks().0;
+        targets.iter().take(count).map(|target| {
+            let place = u64::from_le_bytes(*target);
+            (Slot::from_bits(place as u32), (place >> 32) as u32)
+        })
+    }
+
+    /// The frame that each target of a broadcast gets.
+    ///
+    /// # Panics
+    /// If it is no broadcast.
+    pub fn into_shared(self) -> Frame {
+        assert!(self.header().kind == Kind::Broadcast, "only a broadcast has a frame in it");
+        Frame { bytes: self.into_payload() }
+    }
+
+    /// All bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Whether the payload may be read without validation: this process wrote it.
     #[inline]
     pub fn trusted(&self) -> bool {
@@ -370,52 +399,44 @@ impl Frame {
 
 /// Walks frames that an outbox of this process wrote, from front to back.
 #[derive(Debug)]
-pub struct Frames {
-    bytes: Lease,
-    at: usize,
-}
+pub struct Frames(Cursor);
 
 impl Frames {
     #[inline]
     pub(crate) fn new(bytes: Lease) -> Self {
-        Frames { bytes, at: 0 }
+        Frames(Cursor::new(bytes))
     }
 
     /// The lease that was walked.
     pub fn into_bytes(self) -> Lease {
-        self.bytes
+        self.0.into_lease()
     }
 
     /// Bytes of the frames that have not been taken.
+    #[inline]
     pub fn left(&self) -> usize {
-        self.bytes.len() - self.at
+        self.0.rest().len()
     }
 
     /// Whether all frames have been taken.
     #[inline]
     pub fn is_at_end(&self) -> bool {
-        self.at >= self.bytes.len()
+        self.0.rest().is_empty()
     }
 
     /// The fixed part of the next frame; `None` at the end.
     #[inline]
     pub fn peek(&self) -> Option<Header> {
-        self.bytes.get(self.at..)?.first_chunk().map(Header::from_own)
-    }
-
-    /// The payload of the next frame, whose header this is.
-    ///
-    /// # Panics
-    /// If it is another header, that of a longer frame.
-    #[inline]
-    fn payload_of(&self, header: &Header) -> Lease {
-        self.bytes.slice(self.at + header.payload_start(), header.payload_len as usize)
+        self.0.rest().first_chunk().map(Header::from_own)
     }
 
     /// Takes the next frame if it is this message, told to this actor of this process, and no more than
     /// its header says about it. What cannot be read as this message is not taken.
     #[inline]
     pub fn take_told<M: Archivable>(&mut self, slot: Slot, generation: u32) -> Option<Archived<M>> {
+        if const { is_flat::<M>() } {
+            return self.take_told_flat(slot, generation);
+        }
         let header = self.peek()?;
         let told = header.slot == slot
             && header.generation == generation
@@ -425,8 +446,32 @@ impl Frames {
         if !told {
             return None;
         }
-        let archived = Archived::from_parts(&header, self.payload_of(&header)).ok()?;
-        self.at += header.frame_len();
+        let payload = self.0.lease(header.payload_start(), header.payload_len as usize);
+        let archived = Archived::from_parts(&header, payload).ok()?;
+        self.0.skip(header.frame_len());
+        Some(archived)
+    }
+
+    /// As [`take_told`](Self::take_told), for a message whose frames are all of one length. One from another
+    /// node is not taken.
+    #[inline(always)]
+    fn take_told_flat<M: Archivable>(
+        &mut self,
+        slot: Slot,
+        generation: u32,
+    ) -> Option<Archived<M>> {
+        let payload_len = const { size_of::<M>() as u32 };
+        let header = Header { payload_len, ..Header::new(Kind::Tell, slot, generation, M::ID, 0) };
+        let frame = self.0.rest().get(..header.frame_len())?;
+        // Whole words at once: lengths, kind and flags; the actor; the message.
+        let same =
+            |word: usize| frame.as_chunks::<8>().0[word] == header.to_bytes().as_chunks().0[word];
+        if !(same(0) && same(1) && same(2)) {
+            return None;
+        }
+        let payload = self.0.lease(header.payload_start(), size_of::<M>());
+        let archived = Archived::from_parts(&header, payload).ok()?;
+        self.0.skip(header.frame_len());
         Some(archived)
     }
 
@@ -437,8 +482,8 @@ impl Frames {
     #[inline]
     pub fn take_as<M: Archivable>(&mut self) -> Option<(Header, Result<Archived<M>, AccessError>)> {
         let header = self.peek()?;
-        let payload = self.payload_of(&header);
-        self.at += header.frame_len();
+        let payload = self.0.lease(header.payload_start(), header.payload_len as usize);
+        self.0.skip(header.frame_len());
         Some((header, Archived::from_parts(&header, payload)))
     }
 }
@@ -449,8 +494,8 @@ impl Iterator for Frames {
     #[inline]
     fn next(&mut self) -> Option<Frame> {
         let frame_len = self.peek()?.frame_len();
-        let bytes = self.bytes.slice(self.at, frame_len);
-        self.at += frame_len;
+        let bytes = self.0.lease(0, frame_len);
+        self.0.skip(frame_len);
         Some(Frame { bytes })
     }
 }

@@ -9,12 +9,16 @@ use std::{collections::VecDeque, fmt};
 use rkyv::ser::allocator::Arena;
 
 use crate::{
+    address::{Address, Slot},
     archive::{Archivable, Archived, WriteError, is_flat, write_flat, write_frame},
     chunk::{ChunkPool, ChunkWriter, Lease, Lender, MAX_CHUNK, PoolExhausted, SealedChunk},
     extension::Extensions,
-    frame::{FRAME_ALIGN, Frame, Frames, HEADER_LEN, Header, padded},
+    frame::{FRAME_ALIGN, Frame, Frames, HEADER_LEN, Header, Kind, padded},
     passing::{Apart, Envelope, Value},
 };
+
+/// How many actors one broadcast frame is for, at most.
+pub const MAX_TARGETS: usize = 1024;
 
 /// Where an outbox leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,27 +265,23 @@ impl Outbox {
         message: &M,
         admission: Admission,
     ) -> Result<(), PushError> {
-        if admission == Admission::Bounded && self.is_full() {
-            return Err(PushError::Full);
-        }
-        if const { is_flat::<M>() } && extensions.is_none() && self.push_flat(header, message) {
+        let bounded = admission == Admission::Bounded;
+        if const { is_flat::<M>() }
+            && extensions.is_none()
+            && let Some(open) = &mut self.open
+            && !(bounded && self.queued_bytes + open.untaken() >= self.limits.bytes)
+            && size_of::<M>() <= self.limits.max_payload
+            && write_flat(open, header, message)
+        {
             return Ok(());
+        }
+        if bounded && self.is_full() {
+            return Err(PushError::Full);
         }
         // A header of its own, so that the one above stays in registers.
         let Header { kind, slot, generation, correlation, .. } = header;
         let header = Header::new(kind, slot, generation, M::ID, correlation);
         self.push_archive(header, extensions, message)
-    }
-
-    /// Copies a message whose bytes are its archive. Returns whether there was room.
-    #[inline(always)]
-    fn push_flat<M: Archivable>(&mut self, header: Header, message: &M) -> bool {
-        match &mut self.open {
-            Some(open) if size_of::<M>() <= self.limits.max_payload => {
-                write_flat(open, header, message)
-            }
-            _ => false,
-        }
     }
 
     #[inline]
@@ -434,6 +434,40 @@ impl Outbox {
         let encoded = extensions.encode();
         let padding = frame.padded_payload();
         self.append(&[&header.to_bytes(), &encoded, padding])
+    }
+
+    /// Passes a told message to several actors of the worker that the outbox leads to, in one frame. The message
+    /// is a frame of this process that nobody else has been given.
+    ///
+    /// # Errors
+    /// If as many bytes wait as may, or there is no memory for it.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_TARGETS`] of them, or the message is more than a told message.
+    pub fn push_broadcast(
+        &mut self,
+        targets: &[Address],
+        message: &Frame,
+    ) -> Result<(), PushError> {
+        let plain = message.header();
+        assert!(self.destination != Destination::Node && targets.len() <= MAX_TARGETS);
+        assert!(plain.kind == Kind::Tell && plain.extension_len == 0 && !plain.is_foreign());
+        if self.is_full() {
+            return Err(PushError::Full);
+        }
+        let (payload_len, count) = (message.len() as u32, targets.len() as u32);
+        let extension_len = padded(targets.len() * size_of::<u64>()) as u16;
+        let header = Header::new(Kind::Broadcast, Slot::from_bits(0), count, plain.message, 0);
+        let header = Header { payload_len, extension_len, ..header };
+        let open = self.reserve(header.frame_len())?;
+        let mut fits = open.append(&header.to_bytes());
+        for target in targets {
+            fits &= open.append(&target.place_bytes());
+        }
+        fits &= open.append(&[0; FRAME_ALIGN][..usize::from(extension_len) - 8 * targets.len()]);
+        fits &= open.append(message.bytes());
+        debug_assert!(fits, "room has been made for all of it");
+        Ok(())
     }
 
     /// The oldest parcel, for the worker itself. The open chunk goes on being written behind what is

@@ -6,7 +6,7 @@
 //! things that users hold.
 //!
 //! Between the workers of a node go [`lane`]s, with the [`park`] protocol for a worker that sleeps.
-//! [`timer`] is the wheel that keeps deadlines.
+//! [`timer`] is the wheel that keeps deadlines; [`scoped`] is how code finds the worker that runs it.
 
 #![deny(unsafe_code)]
 
@@ -20,5 +20,7 @@ pub mod lane;
 pub mod park;
 #[allow(unsafe_code, reason = "this is where the crate talks to the kernel")]
 pub mod ring;
+#[allow(unsafe_code, reason = "a pointer stands for a reference while a call lasts")]
+pub mod scoped;
 pub mod stream;
 pub mod timer;
