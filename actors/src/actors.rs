@@ -142,7 +142,7 @@ impl Core {
         if !promised {
             self.make_place(cell);
         }
-        if !self.has_place(cell, promised) {
+        if !self.has_place(cell, promised, delivery.envelope.admission()) {
             return self.refuse(cell, delivery);
         }
         if !cell.waits() || self.clock.is_over() {
@@ -168,7 +168,7 @@ impl Core {
     /// done with what it does.
     #[inline]
     pub(crate) fn park(&self, cell: &ActorCell, frame: Frame, promised: bool) {
-        if !self.has_place(cell, promised) {
+        if !self.has_place(cell, promised, Admission::Bounded) {
             return self.refuse(cell, Parked::Plain(frame).into());
         }
         cell.enqueue_plain(self.settle(cell, frame));
@@ -186,8 +186,8 @@ impl Core {
     }
 
     /// Whether there is a place in the mailbox for a message. If its places are not promised, it gets one now.
-    fn has_place(&self, cell: &ActorCell, promised: bool) -> bool {
-        if promised { !cell.is_closed() } else { cell.keep_place(Admission::Bounded).is_ok() }
+    fn has_place(&self, cell: &ActorCell, promised: bool, admission: Admission) -> bool {
+        if promised { !cell.is_closed() } else { cell.keep_place(admission).is_ok() }
     }
 
     /// Lets an actor run whose mailbox is full, if its messages wait for nothing but its turn. Returns

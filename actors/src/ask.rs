@@ -273,12 +273,14 @@ impl Core {
         waker: &Waker,
     ) -> Opened {
         let idle = if way == Way::Link { self.may_hand_over(to) } else { None };
-        let Sent { key, limit } = match self.send_ask(to, way, message, timeout) {
+        // Who is handed the message is handed what it inherits, too: it need not be in the frame.
+        let apart = idle.is_some() && M::Passing::CROSSES_NODES;
+        let Sent { key, limit, section } = match self.send_ask(to, way, message, timeout, apart) {
             Ok(sent) => sent,
             Err(error) => return Opened::Ended(Err(error)),
         };
         if let Some(cell) = idle {
-            self.hand_over(&cell);
+            self.hand_over(&cell, section);
         }
         if let Some(outcome) = self.asks.take_outcome(key) {
             return Opened::Ended(outcome);
@@ -298,25 +300,26 @@ impl Core {
         Opened::Waiting(key)
     }
 
-    /// Opens an ask's entry in the table, and sends its message.
+    /// Opens an ask's entry in the table, and sends its message; `apart` from what the receiver inherits.
     fn send_ask<M: Message>(
         self: &Rc<Self>,
         to: Address,
         way: Way,
         message: &mut Option<M>,
         timeout: Option<Duration>,
+        apart: bool,
     ) -> Result<Sent, AskError> {
-        let Some(asker) = self.running_actor() else {
-            return match timeout {
-                None => self.send_ask_saying(to, way, message, None),
-                Some(_) => {
-                    let said = Extensions { remaining: timeout, ..Extensions::default() };
-                    self.send_ask_saying(to, way, message, Some(&said))
-                }
-            };
+        let said = match self.running_actor() {
+            Some(asker) => self.inherited(&asker, to, timeout)?,
+            None if timeout.is_none() => return self.send_ask_saying(to, way, message, None),
+            None => Extensions { remaining: timeout, ..Extensions::default() },
         };
-        let said = self.inherited(&asker, to, timeout)?;
-        self.send_ask_saying(to, way, message, Some(&said))
+        if !apart {
+            return self.send_ask_saying(to, way, message, Some(&said));
+        }
+        let sent = self.send_ask_saying(to, way, message, None)?;
+        let limit = said.remaining;
+        Ok(Sent { limit, section: Section::from_extensions(said, self.now()), ..sent })
     }
 
     /// `said` is what the ask inherits from the handler that makes it, and its own limit.
@@ -338,7 +341,7 @@ impl Core {
             drop(self.asks.remove(key));
             return Err(error.into());
         }
-        Ok(Sent { key, limit: said.and_then(|said| said.remaining) })
+        Ok(Sent { key, limit: said.and_then(|said| said.remaining), section: None })
     }
 
     fn inherited(
@@ -385,6 +388,8 @@ struct Sent {
     key: AskKey,
     /// What is left of the time that somebody has given it.
     limit: Option<Duration>,
+    /// What its handler inherits, if the message does not say it.
+    section: Option<Section>,
 }
 
 /// What came of an ask's first poll.

@@ -25,6 +25,7 @@ use crate::{
     contain::OnDrop,
     core::Core,
     delivery::{Delivery, Origin, Peer, Section, is_plain},
+    respond::ReplyTo,
 };
 
 /// The frames that are being walked.
@@ -243,8 +244,9 @@ impl Core {
         self.actors.look(slot.index(), generation, idle).flatten()
     }
 
-    /// Hands out what is in the inbox, a message for this actor, while somebody is polled.
-    pub(crate) fn hand_over(self: &Rc<Self>, cell: &Rc<ActorCell>) {
+    /// Hands out what is in the inbox, a message for this actor, while somebody is polled. What its handler
+    /// inherits, if that is not in the message, comes with it.
+    pub(crate) fn hand_over(self: &Rc<Self>, cell: &Rc<ActorCell>, section: Option<Section>) {
         let (outer, promised) = (RefCell::new(self.walk.frames.take()), self.walk.promised.get());
         self.walk.depth.set(self.walk.depth.get() + 1);
         let _outer = OnDrop(|| {
@@ -254,7 +256,7 @@ impl Core {
         });
         let frames = self.inbox.borrow_mut().pop_frames();
         if let Some(frames) = frames {
-            self.walk_for(cell, frames);
+            self.walk_for(cell, frames, section);
             self.inbox.borrow_mut().rewind();
             self.room_made.set(true);
         }
@@ -266,10 +268,24 @@ impl Core {
 
     /// Walks frames of the inbox of which the first is for this actor, which is idle.
     #[inline]
-    fn walk_for(self: &Rc<Self>, cell: &Rc<ActorCell>, frames: Frames) {
-        let plain = frames.peek().is_some_and(|header| is_plain(&header));
+    fn walk_for(
+        self: &Rc<Self>,
+        cell: &Rc<ActorCell>,
+        mut frames: Frames,
+        section: Option<Section>,
+    ) {
+        let plain = frames.peek().filter(is_plain);
+        if let (Some(header), Some(section)) = (plain, section)
+            && let Some(frame) = frames.next()
+        {
+            let reply_to = ReplyTo::of_plain(&header);
+            let delivery = Delivery::new(Envelope::Frame(frame), reply_to);
+            cell.give_place();
+            cell.hold_out();
+            self.walk.hold_out(Delivery { section: Some(section), ..delivery });
+        }
         self.begin_walk(frames, true);
-        if plain {
+        if plain.is_some() {
             self.poll_actor(cell);
             self.clock.ran(self, cell.name);
         }

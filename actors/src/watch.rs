@@ -536,7 +536,7 @@ impl Core {
             let Target { slot, generation } = Target::of(watcher.address);
             let header = Header::new(Kind::Tell, slot, generation, Down::ID, 0);
             let message = Box::new(Down { watch, who, why });
-            let value = Value { header, extensions: None, message };
+            let value = Value { header, extensions: None, admission: Admission::Always, message };
             let mut delivery = Delivery::new(Envelope::Value(Box::new(value)), None);
             delivery.source = Some(Source::Watch(watch));
             // An actor that is to end takes nothing more.

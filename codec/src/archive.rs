@@ -232,7 +232,7 @@ pub(crate) const fn is_flat<M: Archivable>() -> bool {
     // rkyv's derive does not compare the sizes: where the machine aligns a number less than archives do,
     // only the archive has a gap at its end.
     let same_size = size_of::<M>() == size_of::<M::Archived>();
-    M::COPY_OPTIMIZATION.is_enabled() && same_size && size_of::<M>() > 0
+    M::COPY_OPTIMIZATION.is_enabled() && same_size
 }
 
 /// Writes one whole frame without extensions at the end of a chunk, for a message that

@@ -39,6 +39,8 @@ pub struct Value {
     pub header: Header,
     /// What its handler inherits; `None` if that is nothing.
     pub extensions: Option<Box<Extensions>>,
+    /// Whether it heeds the limits of the receiver's mailbox.
+    pub admission: Admission,
     /// The message itself.
     pub message: Box<dyn Any + Send>,
 }
@@ -51,6 +53,14 @@ impl Envelope {
             Envelope::Frame(frame) => frame.header(),
             Envelope::Apart(apart) => apart.header,
             Envelope::Value(value) => value.header,
+        }
+    }
+
+    /// Whether the message heeds the limits of its receiver's mailbox.
+    pub fn admission(&self) -> Admission {
+        match self {
+            Envelope::Value(value) => value.admission,
+            Envelope::Frame(_) | Envelope::Apart(_) => Admission::Bounded,
         }
     }
 
@@ -199,7 +209,7 @@ impl<M: Message + Send> Passing<M> for ByValue {
         outbox.admits_value(admission)?;
         let message = message.take().expect("the caller gives a message");
         let extensions = extensions.map(|extensions| Box::new(extensions.clone()));
-        outbox.push_value(Value { header, extensions, message: Box::new(message) });
+        outbox.push_value(Value { header, extensions, admission, message: Box::new(message) });
         Ok(())
     }
 
@@ -223,7 +233,8 @@ impl<M: Message + Send> Passing<M> for ByValue {
 
     fn forward(carrier: Box<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
         outbox.admits_value(Admission::Always)?;
-        outbox.push_value(Value { header, extensions: None, message: carrier });
+        let admission = Admission::Bounded;
+        outbox.push_value(Value { header, extensions: None, admission, message: carrier });
         Ok(())
     }
 

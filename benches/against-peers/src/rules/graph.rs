@@ -22,8 +22,23 @@ pub(crate) const MESSAGES: u64 = (BLOCKS * BLOCKS * NEIGHBOURS * NODES) as u64;
 /// The longest edge.
 const LONGEST: usize = 100;
 
+/// Distances in a block.
+pub(crate) const IN_BLOCK: usize = SIDE * SIDE;
+
 /// The distances of a block, row by row. They are shared, not copied.
 pub(crate) type Distances = Arc<[u64]>;
+
+/// A share of a neighbour's distances, in the form that a framework passes on.
+pub(crate) trait Share {
+    /// One of the distances, which are there row by row.
+    fn distance(&self, at: usize) -> u64;
+}
+
+impl Share for Distances {
+    fn distance(&self, at: usize) -> u64 {
+        self[at]
+    }
+}
 
 /// The distances of all nodes before the first step, row by row.
 fn edges() -> Vec<u64> {
@@ -65,26 +80,32 @@ fn needed(number: usize, step: usize) -> (usize, usize) {
 }
 
 /// One step of a block: the way over the step's node is taken where it is shorter. `in_row` and
-/// `in_column` are the blocks that are [`needed`].
-fn relax(own: &[u64], in_row: &[u64], in_column: &[u64], step: usize) -> Distances {
+/// `in_column` are the distances in the blocks that are [`needed`].
+fn relax(
+    own: &[u64],
+    in_row: impl Fn(usize) -> u64,
+    in_column: impl Fn(usize) -> u64,
+    step: usize,
+) -> Distances {
     let at = step % SIDE;
-    let over = &in_column[at * SIDE..][..SIDE];
-    let mut next = Vec::with_capacity(SIDE * SIDE);
-    for (row, from) in own.chunks_exact(SIDE).zip(in_row.chunks_exact(SIDE)) {
-        next.extend(row.iter().zip(over).map(|(direct, to)| *direct.min(&(from[at] + to))));
+    let over: [u64; SIDE] = std::array::from_fn(|column| in_column(at * SIDE + column));
+    let mut next = Vec::with_capacity(IN_BLOCK);
+    for (row, own) in own.chunks_exact(SIDE).enumerate() {
+        let from = in_row(row * SIDE + at);
+        next.extend(own.iter().zip(&over).map(|(direct, to)| *direct.min(&(from + to))));
     }
     next.into()
 }
 
 /// A block: its distances, and those that it has received from its neighbours.
 #[derive(Debug)]
-pub(crate) struct Block {
+pub(crate) struct Block<S = Distances> {
     number: usize,
     first: Distances,
     own: Distances,
     step: usize,
     /// For this step and the next one, by the number of the neighbour: none can be further ahead.
-    received: [Vec<Option<Distances>>; 2],
+    received: [Vec<Option<S>>; 2],
     missing: [usize; 2],
 }
 
@@ -97,10 +118,10 @@ pub(crate) enum Next {
     Done(u64),
 }
 
-impl Block {
+impl<S: Share> Block<S> {
     pub(crate) fn new(number: usize) -> Self {
         let first = block(number);
-        let received = || vec![None; BLOCKS * BLOCKS];
+        let received = || (0..BLOCKS * BLOCKS).map(|_| None).collect();
         Block {
             number,
             own: first.clone(),
@@ -121,7 +142,7 @@ impl Block {
     }
 
     /// A neighbour's distances have come.
-    pub(crate) fn receive(&mut self, step: usize, from: usize, distances: Distances) {
+    pub(crate) fn receive(&mut self, step: usize, from: usize, distances: S) {
         self.received[step % 2][from] = Some(distances);
         self.missing[step % 2] -= 1;
     }
@@ -133,9 +154,13 @@ impl Block {
             return None;
         }
         let (in_row, in_column) = needed(self.number, self.step);
-        let received = |block: usize| self.received[parity][block].as_ref().unwrap_or(&self.own);
-        self.own = relax(&self.own, received(in_row), received(in_column), self.step);
-        self.received[parity].fill(None);
+        let (own, received) = (&self.own, &self.received[parity]);
+        let of = |block: usize| {
+            let share = received[block].as_ref();
+            move |at: usize| share.map_or_else(|| own[at], |share| share.distance(at))
+        };
+        self.own = relax(&self.own, of(in_row), of(in_column), self.step);
+        self.received[parity].iter_mut().for_each(|received| *received = None);
         self.missing[parity] = NEIGHBOURS;
         self.step += 1;
         if self.step < NODES {

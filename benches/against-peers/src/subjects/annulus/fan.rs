@@ -1,6 +1,6 @@
 //! Many actors tell one, and one tells many.
 
-use annulus::prelude::*;
+use annulus::{broadcast, prelude::*};
 
 use crate::{
     finish::Finish,
@@ -129,9 +129,10 @@ impl Handler<Done> for Funnel {
 }
 
 /// One tells many.
-pub(super) fn run_out(node: &Node, meter: Meter) -> Meter {
+pub(super) fn run_out(node: &Node, at_once: bool, meter: Meter) -> Meter {
     let finish = Finish::default();
-    let spout = Spout { leaves: Vec::new(), finish: finish.clone(), turns: 0, open: 0, sum: 0 };
+    let (leaves, finished) = (Vec::new(), finish.clone());
+    let spout = Spout { leaves, at_once, finish: finished, turns: 0, open: 0, sum: 0 };
     let spout = spawn(node, spout);
     time(node, meter, OUT_LAP, out_sum(), async move || {
         spout.tell(Go).expect("there is room");
@@ -144,6 +145,8 @@ struct Drop(u64);
 
 struct Spout {
     leaves: Vec<ActorRef<(Drop,)>>,
+    /// Whether all of them get one message.
+    at_once: bool,
     finish: Finish,
     turns: u64,
     open: usize,
@@ -153,6 +156,10 @@ struct Spout {
 impl Spout {
     fn send(&mut self) {
         for value in 0..EACH_TAKES {
+            if self.at_once {
+                broadcast(&self.leaves, &Drop(value)).expect("the window has room");
+                continue;
+            }
             for leaf in &self.leaves {
                 leaf.tell(Drop(value)).expect("the window has room");
             }

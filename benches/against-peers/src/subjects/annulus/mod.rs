@@ -25,6 +25,9 @@ pub(super) fn configs(work: Work) -> Vec<Config> {
             Config { name: "spin", setup: "workers that spin" },
             Config { name: "spin within", setup: "workers that spin, asked from within a handler" },
         ],
+        Work::FanOut => {
+            vec![DEFAULT, Config { name: "broadcast", setup: "one message for all receivers" }]
+        }
         _ => vec![DEFAULT],
     }
 }
@@ -41,7 +44,7 @@ pub(super) fn run(work: Work, config: &str, meter: Meter) -> Meter {
         Work::TellSameWorkerString => tells::texts(&node, meter),
         Work::TellSameWorker4k => tells::blocks(&node, meter),
         Work::FanIn => fan::run_in(&node, meter),
-        Work::FanOut => fan::run_out(&node, meter),
+        Work::FanOut => fan::run_out(&node, config == "broadcast", meter),
         Work::Spawn => spawns::run(&node, meter),
         Work::IdleActorBytes => spawns::weigh(&node, meter),
         _ => savina::run(&node, work, meter),

@@ -1,12 +1,12 @@
-//! The shortest paths of a graph: an actor for each block of distances, on two workers. A message holds
-//! a share of a block's distances: they are not copied.
+//! The shortest paths of a graph: an actor for each block of distances, on two workers. The distances are
+//! broadcast: the neighbours on one worker share them.
 
-use annulus::prelude::*;
+use annulus::{broadcast, prelude::*};
 
 use crate::{
     finish::Finish,
     meter::Meter,
-    rules::graph::{self, BLOCKS, Distances, MESSAGES, Next},
+    rules::graph::{self, BLOCKS, IN_BLOCK, MESSAGES, Next, Share},
     subjects::annulus::{spawn, time},
 };
 
@@ -15,9 +15,10 @@ pub(super) fn run(node: &Node, meter: Meter) -> Meter {
     let sums = spawn(node, Sums { blocks: 0, sum: 0, finish: finish.clone() });
     let blocks: Vec<_> = (0..BLOCKS * BLOCKS)
         .map(|number| {
-            let block = graph::Block::new(number);
-            let block = Block { block, neighbours: Vec::new(), sums };
-            node.spawn_on(number % node.workers(), block).expect("there is room")
+            // It is made where it lives: what it keeps of its neighbours stays there.
+            let block =
+                move || Block { block: graph::Block::new(number), neighbours: Vec::new(), sums };
+            node.spawn_with(number % node.workers(), block).expect("there is room")
         })
         .collect();
     let met = node.run({
@@ -48,12 +49,18 @@ struct Meet {
     neighbours: Vec<ActorRef<BlockProtocol>>,
 }
 
-/// The distances of a block, before a step. Their memory is shared, so they stay in the process.
-#[message(local)]
+/// The distances of a block, before a step.
+#[message]
 struct BlockOf {
-    step: usize,
-    from: usize,
-    distances: Distances,
+    step: u64,
+    from: u64,
+    distances: [u64; IN_BLOCK],
+}
+
+impl Share for Msg<BlockOf> {
+    fn distance(&self, at: usize) -> u64 {
+        self.distances[at].to_native()
+    }
 }
 
 /// The sum of a block's distances.
@@ -61,18 +68,16 @@ struct BlockOf {
 struct Sum(u64);
 
 struct Block {
-    block: graph::Block,
+    block: graph::Block<Msg<BlockOf>>,
     neighbours: Vec<ActorRef<BlockProtocol>>,
     sums: ActorRef<(Sum,)>,
 }
 
 impl Block {
-    fn send(&self, step: usize, distances: &Distances) {
-        let from = self.block.number();
-        for neighbour in &self.neighbours {
-            let distances = distances.clone();
-            neighbour.tell(BlockOf { step, from, distances }).expect("there is room");
-        }
+    fn send(&self, step: usize, distances: &[u64]) {
+        let (step, from) = (step as u64, self.block.number() as u64);
+        let distances = distances.try_into().expect("a block has so many");
+        broadcast(&self.neighbours, &BlockOf { step, from, distances }).expect("there is room");
     }
 }
 
@@ -94,8 +99,8 @@ impl Handler<Go> for Block {
 
 impl Handler<BlockOf> for Block {
     async fn handle(&mut self, block: Msg<BlockOf>, _: &mut Context<Self>) {
-        let BlockOf { step, from, distances } = block.into_inner();
-        self.block.receive(step, from, distances);
+        let (step, from) = (block.step.to_native(), block.from.to_native());
+        self.block.receive(step as usize, from as usize, block);
         while let Some(next) = self.block.advance() {
             match next {
                 Next::Send(step, distances) => self.send(step, &distances),
