@@ -97,7 +97,8 @@ impl ActorTable {
         if cells.len() >= self.max {
             return Err(SpawnError::TooManyActors { max: self.max });
         }
-        let generation = self.generation.get().wrapping_add(1);
+        // Never zero: that is nobody's.
+        let generation = self.generation.get().wrapping_add(1).max(1);
         self.generation.set(generation);
         let vacant = cells.vacant_entry();
         let address = core.address(Slot::new(self.worker, vacant.key()), generation);
@@ -245,9 +246,9 @@ impl Core {
             return;
         };
         cell.begin_poll();
-        let before = self.running.replace(Some(cell.clone()));
+        let before = self.set_running(Some(cell.clone()));
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_life(cell, &mut life)));
-        self.running.replace(before);
+        self.set_running(before);
         match polled {
             Ok(Poll::Pending) if cell.orders() == Some(StopMode::Kill) => {
                 self.end_actor(cell, Some(life), Exit::Killed);

@@ -71,10 +71,10 @@ impl Core {
         pack: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
     ) -> Result<(), PushError> {
         let envelope = {
-            let mut answers = self.answers.borrow_mut();
-            answers.rewind();
-            pack(&mut answers)?;
-            match answers.pop() {
+            let mut alone = self.alone.borrow_mut();
+            alone.rewind();
+            pack(&mut alone)?;
+            match alone.pop() {
                 Some(Parcel::Frames(mut frames)) => frames.next().map(Envelope::Frame),
                 Some(Parcel::Single(envelope)) => Some(envelope),
                 None => None,

@@ -101,7 +101,7 @@ impl Core {
     /// The frame that all receivers get. It is for nobody by name.
     fn archive_shared<M: Archivable>(&self, message: &M) -> Result<Frame, PushError> {
         let header = Header::new(Kind::Tell, Slot::from_bits(0), 0, M::ID, 0);
-        let mut scratch = self.answers.borrow_mut();
+        let mut scratch = self.alone.borrow_mut();
         scratch.rewind();
         scratch.push_message(header, None, message, Admission::Always)?;
         let mut frames = scratch.pop_frames().expect("a message was just pushed");
@@ -122,7 +122,7 @@ impl Core {
         let mut audiences = self.audiences.0.borrow_mut();
         audiences.resize_with(self.shared.entries.len(), Vec::new);
         for target in to.iter().map(|actor| actor.address()) {
-            let taken = if target.shares_node(self.home()) {
+            let taken = if target.shares_node(self.home()) && !self.runs_now(target) {
                 self.gather(&mut audiences, target, frame, &mut refuse)
             } else {
                 self.forward_shared::<M>(target, frame)

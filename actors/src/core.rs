@@ -21,7 +21,7 @@ use annulus_codec::{
     extension::Extensions,
     frame::{Frame, FrameReader, Header, Kind},
     message::Message,
-    outbox::{Admission, Destination, Outbox, PushError},
+    outbox::{Admission, Destination, Outbox, Parcel, PushError},
     passing::{Envelope, Passing},
 };
 use annulus_transport::{driver::Mono, io::Io, scoped::Scoped};
@@ -75,8 +75,10 @@ pub(crate) struct Core {
     pub(crate) pool: ChunkPool,
     now: Cell<Mono>,
     pub(crate) inbox: RefCell<Outbox>,
-    /// Where answers from this worker to itself, and broadcasts, are archived, one at a time.
-    pub(crate) answers: RefCell<Outbox>,
+    /// Where messages are archived one at a time: answers to this worker itself, and broadcasts.
+    pub(crate) alone: RefCell<Outbox>,
+    /// The same for what actors tell themselves, which may wait for longer.
+    to_itself: RefCell<Outbox>,
     pub(crate) audiences: Audiences,
     pub(crate) inbound: RefCell<VecDeque<Inbound>>,
     pub(crate) walk: Walk,
@@ -92,8 +94,9 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     pub(crate) watches: Watches,
     pub(crate) dead_letters: DeadLetters,
-    /// The actor whose handler is being polled.
-    pub(crate) running: Cell<Option<Rc<ActorCell>>>,
+    /// The actor whose handler is being polled, and where it is: nowhere if there is none.
+    running: Cell<Option<Rc<ActorCell>>>,
+    running_at: Cell<Address>,
     /// The actor or task that is being polled, and the data pointer of the waker that it is polled with.
     pub(crate) polled: Cell<Option<(Runnable, *const ())>>,
     /// Those who wait for room in some queue.
@@ -124,7 +127,8 @@ impl Core {
             worker,
             home,
             inbox: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
-            answers: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
+            alone: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
+            to_itself: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
             lanes: lanes(&pool),
             pool,
             now: Cell::new(now),
@@ -143,6 +147,7 @@ impl Core {
             watches: Watches::default(),
             dead_letters: DeadLetters::default(),
             running: Cell::new(None),
+            running_at: Cell::new(home),
             polled: Cell::new(None),
             waiting_for_room: RefCell::default(),
             room_made: Cell::new(false),
@@ -208,6 +213,13 @@ impl Core {
         self.ready.borrow_mut().push_back(target);
     }
 
+    /// Notes whose handler is polled from now on. Returns whose it was.
+    pub(crate) fn set_running(&self, cell: Option<Rc<ActorCell>>) -> Option<Rc<ActorCell>> {
+        // No actor has the generation of the worker's own address.
+        self.running_at.set(cell.as_ref().map_or(self.home, |cell| cell.address));
+        self.running.replace(cell)
+    }
+
     /// The actor whose handler is being polled.
     pub(crate) fn running_actor(&self) -> Option<Rc<ActorCell>> {
         let running = self.running.take();
@@ -249,6 +261,11 @@ impl Core {
         admission: Admission,
     ) -> Result<(), TellError> {
         let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
+        if self.runs_now(to) {
+            return self.push_to_itself(to, admission, |outbox| {
+                M::Passing::pack(message, header, extensions, outbox, admission)
+            });
+        }
         self.push_towards(to, admission, move |outbox| {
             M::Passing::pack(message, header, extensions, outbox, admission)
         })
@@ -263,13 +280,17 @@ impl Core {
         let header = Header::new(Kind::Tell, to.slot(), to.generation(), M::ID, 0);
         // What is not passed on is dropped here, when no outbox is borrowed.
         let mut message = Some(message);
-        self.push_towards(to, Admission::Bounded, |outbox| {
+        let push = |outbox: &mut Outbox| {
             if outbox.is_full() {
                 return Err(PushError::Full);
             }
             let message = message.take().expect("it is pushed once");
             M::Passing::forward(message.into_carrier(), header, outbox)
-        })
+        };
+        if self.runs_now(to) {
+            return self.push_to_itself(to, Admission::Bounded, push);
+        }
+        self.push_towards(to, Admission::Bounded, push)
     }
 
     /// Pushes something into the outbox that leads to an actor.
@@ -285,11 +306,10 @@ impl Core {
         let outbox = if own {
             self.keep_place(to, admission)?;
             &self.inbox
-        } else if to.node() == self.shared.id {
-            if to.incarnation() != self.shared.incarnation_tag {
-                return Err(TellError::Dead);
-            }
+        } else if to.shares_node(self.home) {
             self.lanes.outbox(to.slot().worker()).ok_or(TellError::Dead)?
+        } else if self.is_here(to.node()) {
+            return Err(TellError::Dead);
         } else {
             link = self.link_to(to)?;
             self.links.mark_dirty(&link);
@@ -300,6 +320,36 @@ impl Core {
             self.give_place(to);
         }
         Ok(pushed?)
+    }
+
+    /// Puts what an actor tells itself right into its mailbox, behind all that it has told itself before. Else
+    /// all that others have told it by now would come in between.
+    #[cold]
+    fn push_to_itself(
+        &self,
+        me: Address,
+        admission: Admission,
+        push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
+    ) -> Result<(), TellError> {
+        self.keep_place(me, admission)?;
+        let mut outbox = self.to_itself.borrow_mut();
+        outbox.rewind();
+        if let Err(error) = push(&mut outbox) {
+            self.give_place(me);
+            return Err(error.into());
+        }
+        self.actors.look(me.slot().index(), me.generation(), |cell| match outbox.pop() {
+            Some(Parcel::Frames(frames)) => frames.for_each(|frame| cell.enqueue_plain(frame)),
+            Some(Parcel::Single(envelope)) => cell.enqueue(Delivery::new(envelope, None)),
+            None => {}
+        });
+        Ok(())
+    }
+
+    /// Whether the innermost handler that runs is this actor's.
+    #[inline(always)]
+    pub(crate) fn runs_now(&self, actor: Address) -> bool {
+        actor.shares_place(self.running_at.get()) && actor.shares_node(self.home)
     }
 
     /// Sends a message of the node's own actors to each other: it is never refused for want of room.

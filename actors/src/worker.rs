@@ -299,12 +299,12 @@ impl Core {
             return;
         };
         task.own.wake.disarm();
-        let before = self.running.take();
+        let before = self.set_running(None);
         self.tasks.an_owned_one_runs.set(task.owned);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             self.poll_as(Runnable::Task(key), &task.own, future.as_mut())
         }));
-        self.running.replace(before);
+        self.set_running(before);
         self.tasks.an_owned_one_runs.set(false);
         match polled {
             Ok(polled) if polled.is_pending() => task.future.set(Some(future)),

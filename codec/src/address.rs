@@ -149,6 +149,12 @@ impl Address {
         self.place.to_le_bytes()
     }
 
+    /// Whether both have the same slot and generation, on whatever node.
+    #[inline]
+    pub fn shares_place(self, other: Self) -> bool {
+        self.place == other.place
+    }
+
     /// Whether both are in one life of one node.
     #[inline]
     pub fn shares_node(self, other: Self) -> bool {
