@@ -262,7 +262,7 @@ impl Core {
     ) -> Result<(), TellError> {
         let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
         if self.runs_now(to) {
-            return self.push_to_itself(to, admission, |outbox| {
+            return self.push_to_itself(to, admission, move |outbox| {
                 M::Passing::pack(message, header, extensions, outbox, admission)
             });
         }
