@@ -260,12 +260,10 @@ impl Core {
         message: &mut Option<M>,
         admission: Admission,
     ) -> Result<(), TellError> {
-        let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
         if self.runs_now(to) {
-            return self.push_to_itself(to, admission, move |outbox| {
-                M::Passing::pack(message, header, extensions, outbox, admission)
-            });
+            return self.send_to_itself(to, message, admission);
         }
+        let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
         self.push_towards(to, admission, move |outbox| {
             M::Passing::pack(message, header, extensions, outbox, admission)
         })
@@ -320,6 +318,21 @@ impl Core {
             self.give_place(to);
         }
         Ok(pushed?)
+    }
+
+    /// Tells an actor something from its own handler. It does not ask itself anything.
+    #[cold]
+    #[inline(never)]
+    fn send_to_itself<M: Message>(
+        &self,
+        me: Address,
+        message: &mut Option<M>,
+        admission: Admission,
+    ) -> Result<(), TellError> {
+        let header = Header::new(Kind::Tell, me.slot(), me.generation(), M::ID, 0);
+        self.push_to_itself(me, admission, |outbox| {
+            M::Passing::pack(message, header, None, outbox, admission)
+        })
     }
 
     /// Puts what an actor tells itself right into its mailbox, behind all that it has told itself before. Else
