@@ -60,12 +60,17 @@ impl Entry {
 
     fn push(&self, command: Command) -> bool {
         let taken = self.commands.send(command).is_ok();
-        if self.parker.claim()
-            && let Some(doorbell) = self.doorbell.get()
-        {
-            doorbell.ring();
+        if self.parker.claim() {
+            self.ring();
         }
         taken
+    }
+
+    /// Wakes the worker at once, with a system call. Whoever has claimed its park does.
+    pub(crate) fn ring(&self) {
+        if let Some(doorbell) = self.doorbell.get() {
+            doorbell.ring();
+        }
     }
 }
 

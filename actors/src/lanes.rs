@@ -83,6 +83,11 @@ pub(crate) struct Lanes {
     landing: RefCell<Landing>,
     /// Parcels taken in since the start.
     crossings: Cell<u64>,
+    /// Workers for whom something has been put into an outbox since it was last looked whether they sleep: a bit
+    /// for each, modulo 64.
+    touched: Cell<u64>,
+    /// Doorbells that have been rung in the middle of a turn.
+    rung_early: Cell<u64>,
 }
 
 impl Lanes {
@@ -117,12 +122,26 @@ impl Lanes {
             first: Cell::new(0),
             landing: RefCell::new(Landing::new(pool.clone())),
             crossings: Cell::new(0),
+            touched: Cell::new(0),
+            rung_early: Cell::new(0),
         }
     }
 
-    /// What waits for another worker.
+    /// The way for something to another worker.
+    #[inline]
     pub(crate) fn outbox(&self, worker: usize) -> Option<&RefCell<Outbox>> {
+        self.touched.set(self.touched.get() | 1 << (worker % 64));
         Some(&self.outbound.get(worker)?.as_ref()?.outbox)
+    }
+
+    /// Whether anything may have been put into an outbox since it was last looked whether its worker sleeps.
+    #[inline]
+    pub(crate) fn are_touched(&self) -> bool {
+        self.touched.get() != 0
+    }
+
+    pub(crate) fn rung_early(&self) -> u64 {
+        self.rung_early.get()
     }
 
     /// Whether something may still be sent to each of the other workers.
@@ -169,6 +188,9 @@ impl Core {
                     return true;
                 }
                 let Some(parcel) = self.next_parcel(inbound) else { break };
+                if any && self.lanes.are_touched() {
+                    self.wake_sleepers();
+                }
                 any = true;
                 let Some(walked) = self.walk(parcel, false) else { continue };
                 if !walked.is_at_end() {
@@ -202,32 +224,53 @@ impl Core {
     /// Publishes what waits for other workers, and rings for those that are parked.
     pub(crate) fn flush_lanes(&self) {
         self.send_home();
+        self.lanes.touched.set(0);
         for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
             let Some(outbound) = outbound else { continue };
-            let mut outbox = outbound.outbox.borrow_mut();
-            let mut held = outbound.held.borrow_mut();
-            if outbox.is_empty() && held.is_none() {
-                continue;
-            }
-            let mut returns = outbound.returns.borrow_mut();
-            while let Some(chunk) = returns.try_recv() {
-                self.pool.restock(chunk);
-            }
-            let mut crossings = outbound.crossings.borrow_mut();
-            let mut published = false;
-            while let Some(crossing) = held.take().or_else(|| outbox.pop_crossing()) {
-                if let Err(crossing) = crossings.try_send(crossing) {
-                    *held = Some(crossing);
-                    break;
-                }
-                published = true;
-            }
-            if published {
-                self.room_made.set(true);
-                if outbound.entry.parker.claim() && !planted(Bug::ForgetDoorbell) {
-                    self.io.ring_doorbell(worker);
-                }
+            if self.publish(outbound) {
+                self.io.ring_doorbell(worker);
             }
         }
+    }
+
+    /// Publishes what waits for workers that are parked, while this one goes on with its turn: else they would
+    /// sleep until it has nothing more to do, and then it would wait for them.
+    #[cold]
+    pub(crate) fn wake_sleepers(&self) {
+        let touched = self.lanes.touched.take();
+        for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
+            let Some(outbound) = outbound else { continue };
+            let waits = touched & 1 << (worker % 64) != 0 && outbound.entry.parker.is_parked();
+            if waits && self.publish(outbound) {
+                self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
+                outbound.entry.ring();
+            }
+        }
+    }
+
+    /// Puts what waits for another worker into the lane. Returns whether its doorbell is to be rung.
+    fn publish(&self, outbound: &Outbound) -> bool {
+        let mut outbox = outbound.outbox.borrow_mut();
+        let mut held = outbound.held.borrow_mut();
+        if outbox.is_empty() && held.is_none() {
+            return false;
+        }
+        let mut returns = outbound.returns.borrow_mut();
+        while let Some(chunk) = returns.try_recv() {
+            self.pool.restock(chunk);
+        }
+        let mut crossings = outbound.crossings.borrow_mut();
+        let mut published = false;
+        while let Some(crossing) = held.take().or_else(|| outbox.pop_crossing()) {
+            if let Err(crossing) = crossings.try_send(crossing) {
+                *held = Some(crossing);
+                break;
+            }
+            published = true;
+        }
+        if published {
+            self.room_made.set(true);
+        }
+        published && outbound.entry.parker.claim() && !planted(Bug::ForgetDoorbell)
     }
 }

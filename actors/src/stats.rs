@@ -98,7 +98,7 @@ impl Core {
             fuses,
             wakeups_lost: self.entry().wakeups_lost.load(Ordering::Relaxed),
             operations,
-            doorbells_rung,
+            doorbells_rung: doorbells_rung + self.lanes.rung_early(),
             doorbells_failed,
             doorbells_heard,
         }

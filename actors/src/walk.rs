@@ -334,6 +334,9 @@ impl Core {
                     self.nudge(&cell);
                 }
                 self.walk.mixture.polled(|| self.walk.left());
+                if self.lanes.are_touched() && !self.walk.is_at_end() {
+                    self.wake_sleepers();
+                }
             } else if !promised && self.make_place(&cell) {
                 // There may be room now, or no time.
             } else if let Some(frame) = self.walk.take() {
@@ -389,6 +392,9 @@ impl Core {
                 self.walk.hold_out_shared(shared.clone(), message);
                 self.poll_actor(&cell);
                 self.clock.ran(self, cell.name);
+                if self.lanes.are_touched() {
+                    self.wake_sleepers();
+                }
             } else {
                 self.park(&cell, shared.clone(), promised);
             }

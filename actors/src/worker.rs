@@ -240,6 +240,9 @@ impl Core {
         for step in 0..STEPS_PER_TURN {
             let had_mail = self.walk_inbox();
             let next = self.ready.borrow_mut().pop_front();
+            if next.is_some() && self.lanes.are_touched() {
+                self.wake_sleepers();
+            }
             match next {
                 Some(Runnable::Actor { index, generation }) => self.resume_actor(index, generation),
                 Some(Runnable::Task(key)) => {

@@ -82,6 +82,12 @@ impl Parker {
         self.parked.store(false, Ordering::Relaxed);
     }
 
+    /// Whether the worker sleeps, or is about to. It may have changed by the time that this returns.
+    #[inline]
+    pub fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed)
+    }
+
     /// A sender has published something. If this is true, it must ring the worker's doorbell.
     ///
     /// Of all senders one gets true, each time that the worker parks. Call it after publishing, once for
