@@ -316,13 +316,15 @@ impl Handler<Register> for Names {
         let Register { name, address, messages } = register.into_inner();
         let max = context.core().limits().names;
         let here = context.core().is_here(address.node());
-        let lives =
-            here && steward::of(address).ask(Lives { target: address }).await.is_ok_and(|a| a.0);
-        if !lives {
+        if !here || !lives(address).await.unwrap_or(false) {
             return Registered(Err(RegisterError::NotHere));
         }
-        if self.names.contains_key(&name) {
-            return Registered(Err(RegisterError::Taken(name)));
+        // Others may have seen the holder's end before the news of it has come here.
+        if let Some(holder) = self.names.get(&name).map(|entry| entry.address) {
+            if lives(holder).await.unwrap_or(true) {
+                return Registered(Err(RegisterError::Taken(name)));
+            }
+            self.forget(&name, holder);
         }
         if self.names.len() >= max {
             return Registered(Err(RegisterError::TooManyNames(max)));
@@ -344,6 +346,12 @@ impl Handler<Register> for Names {
         });
         Registered(Ok(()))
     }
+}
+
+/// Whether an actor of this node lives.
+async fn lives(actor: Address) -> Result<bool, AskError> {
+    let living = steward::of(actor).ask(Lives { target: actor }).await?;
+    Ok(living.0)
 }
 
 impl Names {
