@@ -176,6 +176,13 @@ impl Core {
         self.nudge(cell);
     }
 
+    /// The actor waits within a handler. That may be for long, and what waits in its mailbox is not to hold on
+    /// to whole chunks.
+    fn suspend(&self, cell: &ActorCell) {
+        cell.phase.set(Phase::Suspended);
+        cell.settle_mailbox(|frame| self.settle(cell, frame));
+    }
+
     /// The frame as it waits in the mailbox. While a handler is suspended that may be for long, and it is not
     /// to hold on to a whole chunk.
     #[inline]
@@ -188,7 +195,7 @@ impl Core {
 
     /// Whether there is a place in the mailbox for a message. If its places are not promised, it gets one now.
     fn has_place(&self, cell: &ActorCell, promised: bool, admission: Admission) -> bool {
-        if promised { !cell.is_closed() } else { cell.keep_place(admission).is_ok() }
+        !cell.is_closed() && (promised || self.keep_place_of(cell, admission).is_ok())
     }
 
     /// Lets an actor run whose mailbox is full, if its messages wait for nothing but its turn. Returns
@@ -256,7 +263,7 @@ impl Core {
             Ok(Poll::Pending) => {
                 cell.life.set(Some(life));
                 match cell.phase.get() {
-                    Phase::Running => cell.phase.set(Phase::Suspended),
+                    Phase::Running => self.suspend(cell),
                     Phase::Ready => self.push_ready(runnable(cell)),
                     Phase::Idle | Phase::Suspended | Phase::Gone => {}
                 }
@@ -352,6 +359,8 @@ impl Core {
         }
         self.shared.loads[self.worker()].fetch_sub(1, Ordering::Relaxed);
         cell.phase.set(Phase::Gone);
+        // What destructors tell is not told by whoever waits for this actor to be polled.
+        let running = self.set_running(None);
         let before = self.burying.replace(true);
         // The actor's own destructor runs first: whoever waits for its end finds everything released.
         discard(cell.name, life);
@@ -371,6 +380,7 @@ impl Core {
         drop(cell.known_extra().map(|extra| extra.waker.take()));
         cell.close(exit);
         self.end_watches(cell, exit);
+        self.set_running(running);
         tracing::trace!(target: "annulus", actor = cell.name, address = ?cell.address, %exit, "ended");
     }
 }

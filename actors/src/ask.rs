@@ -309,6 +309,9 @@ impl Core {
         timeout: Option<Duration>,
         apart: bool,
     ) -> Result<Sent, AskError> {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(AskError::Timeout);
+        }
         let said = match self.running_actor() {
             Some(asker) => self.inherited(&asker, to, timeout)?,
             None if timeout.is_none() => return self.send_ask_saying(to, way, message, None),

@@ -120,6 +120,8 @@ impl Core {
         let mut refused = Vec::new();
         let mut refuse = |target, reason| refused.push((ActorRef::new(target), reason));
         let mut audiences = self.audiences.0.borrow_mut();
+        // If a broadcast has panicked, some are left.
+        audiences.clear();
         audiences.resize_with(self.shared.entries.len(), Vec::new);
         for target in to.iter().map(|actor| actor.address()) {
             let taken = if target.shares_node(self.home()) && !self.runs_now(target) {
@@ -148,7 +150,7 @@ impl Core {
         let worker = target.slot().worker();
         let audience = audiences.get_mut(worker).ok_or(TellError::Dead)?;
         if worker == self.worker() {
-            self.keep_place(target, Admission::Bounded)?;
+            self.keep_one_place(target, Admission::Bounded)?;
         }
         audience.push(target);
         if audience.len() == MAX_TARGETS {

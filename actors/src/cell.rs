@@ -96,6 +96,8 @@ pub(crate) struct ActorCell {
     place: Cell<Place>,
     mailbox: RefCell<VecDeque<Parked>>,
     mailbox_bytes: Cell<usize>,
+    /// How many of those at the front of the mailbox hold on to no whole chunk.
+    settled: Cell<usize>,
     /// Messages that would still be taken: the mailbox's places less those that wait in it or are on
     /// their way to it, less [`BLOCKED`] while too many bytes wait, less [`CLOSED`] at the end.
     room: Cell<i64>,
@@ -143,6 +145,7 @@ impl ActorCell {
             place: Cell::new(Place::Walk),
             mailbox: RefCell::new(VecDeque::new()),
             mailbox_bytes: Cell::new(0),
+            settled: Cell::new(0),
             room: Cell::new(room_of(limits)),
             attention: Cell::new(false),
             closed_to_turns: Cell::new(false),
@@ -191,6 +194,19 @@ impl ActorCell {
         Ok(())
     }
 
+    /// Keeps up to `most` places more, and returns how many.
+    pub(crate) fn keep_places(&self, most: u32) -> u32 {
+        let room = self.room.get();
+        let kept = room.clamp(0, i64::from(most));
+        self.room.set(room - kept);
+        kept as u32
+    }
+
+    /// Gives back places that have been kept.
+    pub(crate) fn give_places(&self, places: u32) {
+        self.room.set(self.room.get() + i64::from(places));
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.room.get() <= 0
     }
@@ -231,7 +247,12 @@ impl ActorCell {
         if before < self.limits.bytes && bytes >= self.limits.bytes {
             self.room.set(self.room.get() - BLOCKED);
         }
-        self.mailbox.borrow_mut().push_back(parked);
+        let mut mailbox = self.mailbox.borrow_mut();
+        mailbox.push_back(parked);
+        if self.phase.get() == Phase::Suspended {
+            // It came settled, and all before it were when the actor was suspended.
+            self.settled.set(mailbox.len());
+        }
         self.attention.set(true);
     }
 
@@ -341,6 +362,19 @@ impl ActorCell {
         }
     }
 
+    /// Gives each frame in the mailbox that has not been settled a place where it may stay.
+    #[inline]
+    pub(crate) fn settle_mailbox(&self, settle: impl Fn(Frame) -> Frame) {
+        let mut mailbox = self.mailbox.borrow_mut();
+        let settled = self.settled.replace(mailbox.len());
+        for parked in mailbox.iter_mut().skip(settled) {
+            if let Parked::Plain(frame) = parked {
+                let moved = settle(frame.clone());
+                *frame = moved;
+            }
+        }
+    }
+
     fn has_work(&self) -> bool {
         self.turns.get() > 0 || !self.mailbox.borrow().is_empty()
     }
@@ -364,6 +398,7 @@ impl ActorCell {
     /// A message with so many bytes has left the mailbox.
     #[inline]
     fn dequeued(&self, bytes: usize) {
+        self.settled.set(self.settled.get().saturating_sub(1));
         let before = self.mailbox_bytes.get();
         self.mailbox_bytes.set(before - bytes);
         if before >= self.limits.bytes && before - bytes < self.limits.bytes {

@@ -48,6 +48,7 @@ use crate::{
     reference::ActorRef,
     respond::ReplyTo,
     session::LiveSessions,
+    streak::Streak,
     tasks::{Runnable, TaskTable},
     timers::Timers,
     walk::Walk,
@@ -83,6 +84,7 @@ pub(crate) struct Core {
     pub(crate) inbound: RefCell<VecDeque<Inbound>>,
     pub(crate) walk: Walk,
     pub(crate) clock: TurnClock,
+    pub(crate) streak: Streak,
     pub(crate) lanes: Lanes,
     pub(crate) links: Links,
     pub(crate) sessions: LiveSessions,
@@ -136,6 +138,7 @@ impl Core {
             inbound: RefCell::default(),
             walk: Walk::default(),
             clock: TurnClock::new(now),
+            streak: Streak::new(home),
             links: Links::default(),
             sessions: LiveSessions::default(),
             datagrams: Datagrams::default(),
@@ -168,7 +171,7 @@ impl Core {
     /// Looks at the current core, if the thread is a worker.
     #[inline]
     pub(crate) fn try_with<T>(look: impl FnOnce(&Rc<Core>) -> T) -> Option<T> {
-        CURRENT.with(|current| current.with(look))
+        Scoped::with(&CURRENT, look)
     }
 
     /// Does something on the current core, if the thread is a worker; nothing otherwise.
@@ -215,6 +218,7 @@ impl Core {
 
     /// Notes whose handler is polled from now on. Returns whose it was.
     pub(crate) fn set_running(&self, cell: Option<Rc<ActorCell>>) -> Option<Rc<ActorCell>> {
+        self.end_streak();
         // No actor has the generation of the worker's own address.
         self.running_at.set(cell.as_ref().map_or(self.home, |cell| cell.address));
         self.running.replace(cell)
@@ -261,6 +265,7 @@ impl Core {
         admission: Admission,
     ) -> Result<(), TellError> {
         if self.runs_now(to) {
+            debug_assert!(kind == Kind::Tell && extensions.is_none(), "nobody asks itself");
             return self.send_to_itself(to, message, admission);
         }
         let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
@@ -344,7 +349,7 @@ impl Core {
         admission: Admission,
         push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
     ) -> Result<(), TellError> {
-        self.keep_place(me, admission)?;
+        self.keep_one_place(me, admission)?;
         let mut outbox = self.to_itself.borrow_mut();
         outbox.rewind();
         if let Err(error) = push(&mut outbox) {
@@ -372,20 +377,18 @@ impl Core {
         message: M,
     ) -> Result<(), TellError> {
         let mut message = Some(message);
-        self.send(to.address(), Kind::Tell, 0, None, &mut message, Admission::Always)
+        let (to, admission) = (to.address(), Admission::Always);
+        let header = Header::new(Kind::Tell, to.slot(), to.generation(), M::ID, 0);
+        // Through the inbox even if it is to itself: what it is about is to come after what others have
+        // sent before.
+        self.push_towards(to, admission, |outbox| {
+            M::Passing::pack(&mut message, header, None, outbox, admission)
+        })
     }
 
     /// Gives up a place that has been kept.
     pub(crate) fn give_place(&self, to: Address) {
         self.actors.look(to.slot().index(), to.generation(), |cell| cell.give_place());
-    }
-
-    /// Keeps a place in the mailbox of an actor of this worker.
-    #[inline]
-    pub(crate) fn keep_place(&self, to: Address, admission: Admission) -> Result<(), TellError> {
-        let kept =
-            self.actors.look(to.slot().index(), to.generation(), |cell| cell.keep_place(admission));
-        kept.unwrap_or(Err(TellError::Dead))
     }
 
     fn link_to(&self, to: Address) -> Result<Rc<Link>, TellError> {

@@ -86,8 +86,15 @@ pub(crate) struct Lanes {
     /// Workers for whom something has been put into an outbox since it was last looked whether they sleep: a bit
     /// for each, modulo 64.
     touched: Cell<u64>,
+    /// Those who have been woken in the middle of this turn.
+    woken: Cell<u64>,
     /// Doorbells that have been rung in the middle of a turn.
     rung_early: Cell<u64>,
+}
+
+/// The bit that stands for a worker in [`Lanes::touched`].
+const fn bit_of(worker: usize) -> u64 {
+    1 << (worker % 64)
 }
 
 impl Lanes {
@@ -123,6 +130,7 @@ impl Lanes {
             landing: RefCell::new(Landing::new(pool.clone())),
             crossings: Cell::new(0),
             touched: Cell::new(0),
+            woken: Cell::new(0),
             rung_early: Cell::new(0),
         }
     }
@@ -130,7 +138,7 @@ impl Lanes {
     /// The way for something to another worker.
     #[inline]
     pub(crate) fn outbox(&self, worker: usize) -> Option<&RefCell<Outbox>> {
-        self.touched.set(self.touched.get() | 1 << (worker % 64));
+        self.touched.set(self.touched.get() | bit_of(worker));
         Some(&self.outbound.get(worker)?.as_ref()?.outbox)
     }
 
@@ -225,6 +233,7 @@ impl Core {
     pub(crate) fn flush_lanes(&self) {
         self.send_home();
         self.lanes.touched.set(0);
+        self.lanes.woken.set(0);
         for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
             let Some(outbound) = outbound else { continue };
             if self.publish(outbound) {
@@ -234,14 +243,25 @@ impl Core {
     }
 
     /// Publishes what waits for workers that are parked, while this one goes on with its turn: else they would
-    /// sleep until it has nothing more to do, and then it would wait for them.
+    /// sleep until it has nothing more to do, and then it would wait for them. Once a turn for each: a doorbell
+    /// costs more than most handlers.
     #[cold]
     pub(crate) fn wake_sleepers(&self) {
-        let touched = self.lanes.touched.take();
+        let woken = self.lanes.woken.get();
+        let touched = self.lanes.touched.take() & !woken;
+        if touched == 0 {
+            return;
+        }
         for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
             let Some(outbound) = outbound else { continue };
-            let waits = touched & 1 << (worker % 64) != 0 && outbound.entry.parker.is_parked();
-            if waits && self.publish(outbound) {
+            if touched & bit_of(worker) == 0 {
+                continue;
+            }
+            if !outbound.entry.parker.is_parked() {
+                // It may be about to.
+                self.lanes.touched.set(self.lanes.touched.get() | bit_of(worker));
+            } else if self.publish(outbound) {
+                self.lanes.woken.set(self.lanes.woken.get() | bit_of(worker));
                 self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
                 outbound.entry.ring();
             }

@@ -42,6 +42,7 @@ mod respond;
 mod session;
 mod stats;
 mod steward;
+mod streak;
 mod tasks;
 mod timers;
 mod walk;

@@ -55,7 +55,7 @@ impl<M: Message<Passing = annulus_codec::passing::ByArchive> + Archivable> Msg<M
     /// If `part` does not lie in this message.
     pub fn lease_of(&self, part: &[u8]) -> Lease {
         let whole = self.bytes();
-        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        let start = part.as_ptr().addr().wrapping_sub(self.carrier.bytes().as_ptr().addr());
         if part.is_empty() {
             return whole.slice(0, 0);
         }

@@ -70,6 +70,18 @@ impl<P> ActorRef<P> {
     where
         P: Accepts<M, I>,
     {
+        if Core::try_with(|core| core.tell_more(self.address, &message)) == Some(true) {
+            return Ok(());
+        }
+        self.tell_at_length(message)
+    }
+
+    /// As [`tell`](Self::tell).
+    #[inline(never)]
+    fn tell_at_length<M: Message, I>(self, message: M) -> Result<(), Undelivered<M>>
+    where
+        P: Accepts<M, I>,
+    {
         tell_with(message, |core, message| {
             core.send(self.address, Kind::Tell, 0, None, message, Admission::Bounded)
         })

@@ -36,6 +36,8 @@ pub(crate) struct Walk {
     promised: Cell<bool>,
     /// Walks that have been interrupted for this one.
     depth: Cell<u32>,
+    /// Broadcasts that some of their receivers have not got yet.
+    spreading: Cell<u32>,
     /// A message that the actor which is about to be polled will take, and its identity.
     hand: Cell<Option<Delivery>>,
     /// The same, if it is one of a broadcast.
@@ -235,6 +237,7 @@ impl Core {
             && self.walk.depth.get() < HANDOVERS
             // What is handled now may end the actor whose task it is, and then the task must not go on.
             && !self.tasks.an_owned_one_runs.get()
+            && self.walk.spreading.get() == 0
             && self.walk.is_at_end()
             && self.inbox.borrow().is_empty();
         if !nothing_waits || self.clock.is_over() || !self.clock.allows() {
@@ -376,6 +379,13 @@ impl Core {
     /// Hands a broadcast to its receivers: at once to those who are idle.
     fn spread(self: &Rc<Self>, frame: Frame, message: MessageId, promised: bool) {
         let shared = frame.clone().into_shared();
+        // Who is polled here must not take what comes after the broadcast.
+        let rest = RefCell::new(self.walk.frames.take());
+        self.walk.spreading.set(self.walk.spreading.get() + 1);
+        let _rest = OnDrop(|| {
+            self.walk.spreading.set(self.walk.spreading.get() - 1);
+            *self.walk.frames.borrow_mut() = rest.take();
+        });
         for (slot, generation) in frame.targets() {
             let Some(cell) = self.actors.find(slot.index(), generation) else {
                 self.dead_letters.to_the_dead(slot, message);

@@ -1,12 +1,12 @@
 //! Messages to archives and back: written in place, validated once if they come from outside, and
 //! read where they lie.
 //!
-//! This is the second module of the crate that uses `unsafe`: reading an archive without a check. It
+//! This is one of the modules of the crate that use `unsafe`: reading an archive without a check. It
 //! does so only for payloads that either this process wrote as the type of their message id, or that
 //! [`Archived::open`] has just validated. Of the first the 64 bits of the id are all that is looked at; what
 //! this trusts in is written down in [`message`](crate::message#what-is-trusted).
 
-use std::{fmt, marker::PhantomData, mem::MaybeUninit, num::NonZeroUsize, ops::Deref, ptr, slice};
+use std::{fmt, mem::MaybeUninit, num::NonZeroUsize, ops::Deref, ptr, slice};
 
 use rkyv::{
     Archive, Portable, Serialize,
@@ -25,6 +25,7 @@ use crate::{
     chunk::{ChunkPool, ChunkWriter, Lease, PoolExhausted},
     extension::Extensions,
     frame::{FRAME_ALIGN, Frame, HEADER_LEN, Header, padded},
+    held::Held,
     message::{Layout, Message, MessageId},
 };
 
@@ -331,14 +332,11 @@ pub fn finish<M: Archivable>(
     // SAFETY: the serialiser wrote `besides` bytes behind the filled ones, and the padding was just
     // zeroed.
     unsafe { chunk.commit(besides + padding) };
-    Ok(Archived { payload: chunk.whole().into_slice(0, payload_len), message: PhantomData })
+    Ok(Archived(Held::new(chunk.whole().into_slice(0, payload_len))))
 }
 
-/// A message where it lies: a lease on its archive, known to be valid.
-pub struct Archived<M> {
-    payload: Lease,
-    message: PhantomData<fn() -> M>,
-}
+/// A message as an archive that is known to be valid: where it lies, or a copy if it is small.
+pub struct Archived<M: Archivable>(Held<M>);
 
 impl<M: Archivable> Archived<M> {
     /// Opens a frame as the message that its id names. Foreign payloads are validated here, once.
@@ -371,18 +369,30 @@ impl<M: Archivable> Archived<M> {
             }
             validate::<M>(&payload)?;
         }
-        Ok(Archived { payload, message: PhantomData })
+        Ok(Archived(Held::new(payload)))
     }
 
-    /// The payload's bytes.
+    /// Opens a payload of this process that is no more than this message, if such messages are copied.
+    ///
+    /// # Panics
+    /// If they are not, or the payload has another length.
+    #[inline(always)]
+    pub(crate) fn copy_of(payload: &[u8]) -> Result<Self, AccessError> {
+        if cfg!(debug_assertions) {
+            validate::<M>(payload)?;
+        }
+        Ok(Archived(Held::copy_of(payload)))
+    }
+
+    /// The payload.
     #[inline]
-    pub fn into_payload(self) -> Lease {
-        self.payload
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
     }
 
-    /// A share of the payload's bytes.
+    /// A share of the payload's bytes, or of a copy of them if they are few.
     pub fn payload(&self) -> Lease {
-        self.payload.clone()
+        self.0.share()
     }
 }
 
@@ -412,22 +422,22 @@ impl<M: Archivable> Deref for Archived<M> {
         // all of its payload: `from_parts` makes sure, and `finish` has written nothing else.
         unsafe {
             if const { is_flat::<M>() } {
-                &*self.payload.as_ptr().cast()
+                &*self.bytes().as_ptr().cast()
             } else {
-                access_unchecked::<M::Archived>(&self.payload)
+                access_unchecked::<M::Archived>(self.bytes())
             }
         }
     }
 }
 
-impl<M> Clone for Archived<M> {
+impl<M: Archivable> Clone for Archived<M> {
     fn clone(&self) -> Self {
-        Archived { payload: self.payload.clone(), message: PhantomData }
+        Archived(self.0.clone())
     }
 }
 
-impl<M> fmt::Debug for Archived<M> {
+impl<M: Archivable> fmt::Debug for Archived<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Archived({:?})", self.payload)
+        write!(f, "Archived({:?})", self.0)
     }
 }

@@ -7,7 +7,7 @@
 //! Everything here belongs to one thread and counts without atomics. Only a [`SealedChunk`], which is
 //! the one and only owner of its chunk, may cross to another thread.
 //!
-//! This is one of the two modules of the crate that use `unsafe`. The invariant that all blocks lean on:
+//! This is one of the modules of the crate that use `unsafe`. The invariant that all blocks lean on:
 //!
 //! - bytes `0..committed` of a chunk are initialised and are never written again while anybody else
 //!   owns a part of the chunk;

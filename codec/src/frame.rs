@@ -22,6 +22,7 @@ use crate::{
     archive::{AccessError, Archivable, Archived, is_flat},
     chunk::{ChunkWriter, Cursor, Lease},
     extension::{ExtensionError, Extensions},
+    held::Held,
     message::MessageId,
 };
 
@@ -76,6 +77,9 @@ impl Kind {
 /// Set in memory, never on the wire: the payload came from another node, so it is validated before it
 /// is read, on whichever worker that is.
 const FLAG_FOREIGN: u8 = 0x80;
+
+/// Set in memory, and by `push_broadcast` alone: the payload is a frame of this process.
+pub(crate) const FLAG_SHARED: u8 = 0x40;
 
 /// The fixed part of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,7 +375,7 @@ impl Frame {
     /// # Panics
     /// If it is no broadcast.
     pub fn into_shared(self) -> Frame {
-        assert!(self.header().kind == Kind::Broadcast, "only a broadcast has a frame in it");
+        assert!(self.header().flags == FLAG_SHARED, "only a broadcast has a frame in it");
         Frame { bytes: self.into_payload() }
     }
 
@@ -446,8 +450,7 @@ impl Frames {
         if !told {
             return None;
         }
-        let payload = self.0.lease(header.payload_start(), header.payload_len as usize);
-        let archived = Archived::from_parts(&header, payload).ok()?;
+        let archived = self.open_next(&header).ok()?;
         self.0.skip(header.frame_len());
         Some(archived)
     }
@@ -469,10 +472,21 @@ impl Frames {
         if !(same(0) && same(1) && same(2)) {
             return None;
         }
-        let payload = self.0.lease(header.payload_start(), size_of::<M>());
-        let archived = Archived::from_parts(&header, payload).ok()?;
+        let archived = self.open_next(&header).ok()?;
         self.0.skip(header.frame_len());
         Some(archived)
+    }
+
+    /// Opens the next frame, which has this header, as a message that it is known to be.
+    #[inline(always)]
+    fn open_next<M: Archivable>(&self, header: &Header) -> Result<Archived<M>, AccessError> {
+        let (start, len) = (header.payload_start(), header.payload_len as usize);
+        let small = const { Held::<M>::COPIED } && len == size_of::<M>();
+        let known = header.message == M::ID && header.kind.carries_message();
+        if small && known && !header.is_foreign() {
+            return Archived::copy_of(&self.0.rest()[start..][..len]);
+        }
+        Archived::from_parts(header, self.0.lease(start, len))
     }
 
     /// Takes the next frame as a message that it is known to be. Returns its header as well.
@@ -482,9 +496,9 @@ impl Frames {
     #[inline]
     pub fn take_as<M: Archivable>(&mut self) -> Option<(Header, Result<Archived<M>, AccessError>)> {
         let header = self.peek()?;
-        let payload = self.0.lease(header.payload_start(), header.payload_len as usize);
+        let opened = self.open_next(&header);
         self.0.skip(header.frame_len());
-        Some((header, Archived::from_parts(&header, payload)))
+        Some((header, opened))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     archive::{Archivable, Archived, WriteError, is_flat, write_flat, write_frame},
     chunk::{ChunkPool, ChunkWriter, Lease, Lender, MAX_CHUNK, PoolExhausted, SealedChunk},
     extension::Extensions,
-    frame::{FRAME_ALIGN, Frame, Frames, HEADER_LEN, Header, Kind, padded},
+    frame::{FLAG_SHARED, FRAME_ALIGN, Frame, Frames, HEADER_LEN, Header, Kind, padded},
     passing::{Apart, Envelope, Value},
 };
 
@@ -253,6 +253,22 @@ impl Outbox {
         self.bytes() >= self.limits.bytes
     }
 
+    /// Archives a told message at the end, if it [is flat](is_flat) and there is room for it in the open
+    /// chunk. Returns whether it did.
+    #[inline(always)]
+    pub(crate) fn append_told<M: Archivable>(&mut self, to: Address, message: &M) -> bool {
+        let header = Header::new(Kind::Tell, to.slot(), to.generation(), M::ID, 0);
+        if const { is_flat::<M>() } { self.append_flat(header, message, true) } else { false }
+    }
+
+    /// Appends a flat message without extensions to the open chunk, if there is room for it.
+    #[inline(always)]
+    fn append_flat<M: Archivable>(&mut self, header: Header, message: &M, bounded: bool) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        let full = bounded && self.queued_bytes + open.untaken() >= self.limits.bytes;
+        !full && size_of::<M>() <= self.limits.max_payload && write_flat(open, header, message)
+    }
+
     /// Archives a message at the end.
     ///
     /// # Errors
@@ -268,10 +284,7 @@ impl Outbox {
         let bounded = admission == Admission::Bounded;
         if const { is_flat::<M>() }
             && extensions.is_none()
-            && let Some(open) = &mut self.open
-            && !(bounded && self.queued_bytes + open.untaken() >= self.limits.bytes)
-            && size_of::<M>() <= self.limits.max_payload
-            && write_flat(open, header, message)
+            && self.append_flat(header, message, bounded)
         {
             return Ok(());
         }
@@ -349,7 +362,7 @@ impl Outbox {
         header: Header,
         message: Archived<M>,
     ) -> Result<(), PushError> {
-        let payload = message.into_payload();
+        let payload = message.bytes();
         if payload.len() > self.limits.max_payload {
             return Err(PushError::TooLarge { max: self.limits.max_payload });
         }
@@ -358,8 +371,9 @@ impl Outbox {
         header.set_foreign(false);
         let padding = &[0; FRAME_ALIGN][..padded(payload.len()) - payload.len()];
         if payload.len() < self.limits.by_reference_from {
-            return self.append(&[&header.to_bytes(), &payload, padding]);
+            return self.append(&[&header.to_bytes(), payload, padding]);
         }
+        let payload = message.payload();
         if self.destination == Destination::Node {
             // Once the header is out the rest of the frame must not fail.
             self.reserve(HEADER_LEN + FRAME_ALIGN)?;
@@ -458,7 +472,7 @@ impl Outbox {
         let (payload_len, count) = (message.len() as u32, targets.len() as u32);
         let extension_len = padded(targets.len() * size_of::<u64>()) as u16;
         let header = Header::new(Kind::Broadcast, Slot::from_bits(0), count, plain.message, 0);
-        let header = Header { payload_len, extension_len, ..header };
+        let header = Header { payload_len, extension_len, flags: FLAG_SHARED, ..header };
         let open = self.reserve(header.frame_len())?;
         let mut fits = open.append(&header.to_bytes());
         for target in targets {

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use crate::{
-    address::Slot,
+    address::{Address, Slot},
     archive::{AccessError, Archivable, Archived},
     chunk::Lease,
     extension::Extensions,
@@ -95,6 +95,10 @@ pub trait Passing<M: Message> {
         admission: Admission,
     ) -> Result<(), PushError>;
 
+    /// Appends the message to an outbox, told to an actor of this process, if it is plain and there is room for
+    /// it in the open chunk. Returns whether it did.
+    fn append_told(message: &M, to: Address, outbox: &mut Outbox) -> bool;
+
     /// Opens an envelope as this message.
     ///
     /// # Errors
@@ -162,6 +166,11 @@ impl<M: Archivable> Passing<M> for ByArchive {
         outbox.push_message(header, extensions, message, admission)
     }
 
+    #[inline(always)]
+    fn append_told(message: &M, to: Address, outbox: &mut Outbox) -> bool {
+        outbox.append_told(to, message)
+    }
+
     #[inline]
     fn open(envelope: Envelope) -> Result<Archived<M>, AccessError> {
         match envelope {
@@ -211,6 +220,11 @@ impl<M: Message + Send> Passing<M> for ByValue {
         let extensions = extensions.map(|extensions| Box::new(extensions.clone()));
         outbox.push_value(Value { header, extensions, admission, message: Box::new(message) });
         Ok(())
+    }
+
+    #[inline(always)]
+    fn append_told(_: &M, _: Address, _: &mut Outbox) -> bool {
+        false
     }
 
     fn open(envelope: Envelope) -> Result<Box<M>, AccessError> {

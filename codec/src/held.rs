@@ -1,0 +1,116 @@
+//! The bytes of a received message: a share of the chunk that they are in, or, if they are few, a copy.
+//!
+//! A copy of two words costs less than to count one owner more, and it holds on to no chunk.
+//!
+//! This is one of the modules of the crate that use `unsafe`. What its blocks lean on: which field of a
+//! [`Place`] is set follows from the type of the message alone.
+
+use std::{fmt, marker::PhantomData, mem::ManuallyDrop, slice};
+
+use crate::{
+    archive::{Archivable, is_flat},
+    chunk::{ChunkPool, Lease},
+};
+
+/// The longest message that is copied, in words and in bytes.
+const WORDS: usize = 2;
+const MOST: usize = WORDS * size_of::<u64>();
+
+union Place {
+    lease: ManuallyDrop<Lease>,
+    copy: [u64; WORDS],
+}
+
+/// See the [module](self).
+pub(crate) struct Held<M: Archivable> {
+    place: Place,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M: Archivable> Held<M> {
+    /// Whether messages of this type are copied. What is flat has no pointers in it, so it may lie anywhere.
+    pub(crate) const COPIED: bool =
+        is_flat::<M>() && size_of::<M>() <= MOST && align_of::<M::Archived>() <= align_of::<u64>();
+
+    /// Takes over the bytes of one message.
+    #[inline(always)]
+    pub(crate) fn new(bytes: Lease) -> Self {
+        if const { Self::COPIED } {
+            return Self::copy_of(&bytes);
+        }
+        Held { place: Place { lease: ManuallyDrop::new(bytes) }, message: PhantomData }
+    }
+
+    /// Copies the bytes of one message.
+    ///
+    /// # Panics
+    /// If they are not as many as the message has, or messages of this type are not copied.
+    #[inline(always)]
+    pub(crate) fn copy_of(bytes: &[u8]) -> Self {
+        assert!(const { Self::COPIED } && bytes.len() == size_of::<M>());
+        let mut words = [0; WORDS];
+        let (whole, rest) = bytes.as_chunks();
+        for (word, bytes) in words.iter_mut().zip(whole) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; size_of::<u64>()];
+            last[..rest.len()].copy_from_slice(rest);
+            words[whole.len()] = u64::from_ne_bytes(last);
+        }
+        Held { place: Place { copy: words }, message: PhantomData }
+    }
+
+    /// The bytes.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if const { Self::COPIED } {
+            // SAFETY: of such messages the copy is set, and a message is no longer than the words of a copy,
+            // all of which are initialised.
+            unsafe { slice::from_raw_parts((&raw const self.place.copy).cast(), size_of::<M>()) }
+        } else {
+            self.lease()
+        }
+    }
+
+    /// The share, of a message that is not copied.
+    #[inline(always)]
+    fn lease(&self) -> &Lease {
+        assert!(const { !Self::COPIED });
+        // SAFETY: of such messages the lease is set.
+        unsafe { &self.place.lease }
+    }
+
+    /// A share of the bytes.
+    pub(crate) fn share(&self) -> Lease {
+        if const { Self::COPIED } {
+            // Nobody's but the copy's.
+            ChunkPool::new(MOST.next_multiple_of(64), 0, usize::MAX).copy_of(self.bytes())
+        } else {
+            self.lease().clone()
+        }
+    }
+}
+
+impl<M: Archivable> Clone for Held<M> {
+    #[inline]
+    fn clone(&self) -> Self {
+        if const { Self::COPIED } { Self::copy_of(self.bytes()) } else { Self::new(self.share()) }
+    }
+}
+
+impl<M: Archivable> Drop for Held<M> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if const { !Self::COPIED } {
+            // SAFETY: of such messages the lease is set; it is not used any more.
+            unsafe { ManuallyDrop::drop(&mut self.place.lease) }
+        }
+    }
+}
+
+impl<M: Archivable> fmt::Debug for Held<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({} bytes)", self.bytes().len())
+    }
+}
