@@ -75,7 +75,7 @@ impl ActorTable {
         self.look(index, generation, Rc::clone)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look<T>(
         &self,
         index: usize,
@@ -126,7 +126,7 @@ impl Core {
         self.shared.loads[self.worker()].fetch_add(1, Ordering::Relaxed);
         let context = Context::new(self.clone(), cell.clone());
         cell.life.set(Some(Box::pin(live(actor, context))));
-        self.push_ready(runnable(&cell));
+        self.push_ready(Runnable::actor(cell.address));
         Ok(ActorRef::new(cell.address))
     }
 
@@ -253,7 +253,7 @@ impl Core {
             return;
         };
         cell.begin_poll();
-        let before = self.set_running(Some(cell.clone()));
+        let before = self.set_running(cell.address);
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_life(cell, &mut life)));
         self.set_running(before);
         match polled {
@@ -264,7 +264,7 @@ impl Core {
                 cell.life.set(Some(life));
                 match cell.phase.get() {
                     Phase::Running => self.suspend(cell),
-                    Phase::Ready => self.push_ready(runnable(cell)),
+                    Phase::Ready => self.push_ready(Runnable::actor(cell.address)),
                     Phase::Idle | Phase::Suspended | Phase::Gone => {}
                 }
             }
@@ -283,7 +283,7 @@ impl Core {
     }
 
     fn poll_life(&self, cell: &ActorCell, life: &mut Life) -> Poll<Exit> {
-        let target = runnable(cell);
+        let target = Runnable::actor(cell.address);
         if let Some(extra) = cell.known_extra()
             && let Some(own) = &*extra.waker.borrow()
         {
@@ -336,7 +336,7 @@ impl Core {
     pub(crate) fn nudge(&self, cell: &ActorCell) {
         if cell.phase.get() == Phase::Idle {
             cell.phase.set(Phase::Ready);
-            self.push_ready(runnable(cell));
+            self.push_ready(Runnable::actor(cell.address));
         }
     }
 
@@ -360,7 +360,7 @@ impl Core {
         self.shared.loads[self.worker()].fetch_sub(1, Ordering::Relaxed);
         cell.phase.set(Phase::Gone);
         // What destructors tell is not told by whoever waits for this actor to be polled.
-        let running = self.set_running(None);
+        let running = self.set_running(self.home());
         let before = self.burying.replace(true);
         // The actor's own destructor runs first: whoever waits for its end finds everything released.
         discard(cell.name, life);
@@ -382,13 +382,6 @@ impl Core {
         self.end_watches(cell, exit);
         self.set_running(running);
         tracing::trace!(target: "annulus", actor = cell.name, address = ?cell.address, %exit, "ended");
-    }
-}
-
-fn runnable(cell: &ActorCell) -> Runnable {
-    Runnable::Actor {
-        index: cell.address.slot().index() as u32,
-        generation: cell.address.generation(),
     }
 }
 

@@ -13,7 +13,13 @@ use annulus_codec::{
     passing::{Envelope, Passing},
 };
 
-use crate::{ask::asking_worker, core::Core, delivery::Origin, error::Failure, message::Reply};
+use crate::{
+    ask::{Answer, asking_worker},
+    core::Core,
+    delivery::Origin,
+    error::Failure,
+    message::Reply,
+};
 
 impl Core {
     /// Sends an answer to where the ask came from.
@@ -81,7 +87,7 @@ impl Core {
             }
         };
         let envelope = envelope.expect("an answer was just pushed");
-        self.resolve_ask(correlation, None, Ok(envelope));
+        self.resolve_ask(correlation, None, Ok(Answer::Envelope(envelope)));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use annulus_codec::{
     address::Address,
     extension::{Extensions, MAX_CHAIN},
     frame::Kind,
+    held::Small,
     message::Message,
     outbox::Admission,
     passing::{Envelope, Passing},
@@ -57,7 +58,15 @@ pub(crate) fn asking_worker(correlation: u64) -> usize {
     (correlation >> 56) as usize
 }
 
-type Outcome = Result<Envelope, AskError>;
+type Outcome = Result<Answer, AskError>;
+
+/// An answer as it has come.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Envelope(Envelope),
+    /// From this worker, without a frame.
+    Small(Small),
+}
 
 /// An entry of the table. It is filled and emptied in place: moved as a whole it would cost more than all that is
 /// done with it.
@@ -119,16 +128,13 @@ const MAX_ASKS: usize = 1 << 20;
 
 impl AskTable {
     /// An ask that nobody waits for yet.
-    #[inline]
+    #[inline(always)]
     fn insert(&self, peer: Option<Peer>) -> Option<AskKey> {
         let mut entries = self.entries.borrow_mut();
         let index = match self.free.borrow_mut().pop() {
             Some(index) => index,
             None if entries.len() >= MAX_ASKS => return None,
-            None => {
-                entries.push(Waiting::default());
-                entries.len() as u32 - 1
-            }
+            None => grow(&mut entries),
         };
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
@@ -207,6 +213,14 @@ impl AskTable {
     }
 }
 
+/// Adds an entry, and returns its index.
+#[cold]
+#[inline(never)]
+fn grow(entries: &mut Vec<Waiting>) -> u32 {
+    entries.push(Waiting::default());
+    entries.len() as u32 - 1
+}
+
 #[inline]
 fn find(entries: &mut [Waiting], key: AskKey) -> Option<&mut Waiting> {
     let ask = entries.get_mut(key.index as usize)?;
@@ -264,6 +278,7 @@ impl Core {
     }
 
     /// Sends an ask. If the actor is idle and nothing is in the way of the message, it is handled at once.
+    #[inline(always)]
     fn open_ask<M: Message>(
         self: &Rc<Self>,
         to: Address,
@@ -272,19 +287,64 @@ impl Core {
         timeout: Option<Duration>,
         waker: &Waker,
     ) -> Opened {
-        let idle = if way == Way::Link { self.may_hand_over(to) } else { None };
-        // Who is handed the message is handed what it inherits, too: it need not be in the frame.
-        let apart = idle.is_some() && M::Passing::CROSSES_NODES;
-        let Sent { key, limit, section } = match self.send_ask(to, way, message, timeout, apart) {
-            Ok(sent) => sent,
+        // What is asked most often: it is small, and nothing is to be said besides.
+        let small = message.as_ref().and_then(M::Passing::as_small);
+        if let Some(small) = small
+            && way == Way::Link
+            && timeout.is_none()
+            && !self.runs_actor()
+            && let Some(cell) = self.may_hand_over(to)
+        {
+            let opened = self.ask_small(&cell, small, None);
+            return self.opened(opened, None, waker);
+        }
+        self.open_ask_at_length(to, way, message, timeout, waker)
+    }
+
+    #[inline(never)]
+    fn open_ask_at_length<M: Message>(
+        self: &Rc<Self>,
+        to: Address,
+        way: Way,
+        message: &mut Option<M>,
+        timeout: Option<Duration>,
+        waker: &Waker,
+    ) -> Opened {
+        let said = match self.said(to, timeout) {
+            Ok(said) => said,
             Err(error) => return Opened::Ended(Err(error)),
         };
-        if let Some(cell) = idle {
-            self.hand_over(&cell, section);
-        }
+        let limit = said.as_ref().and_then(|said| said.remaining);
+        let idle = if way == Way::Link { self.may_hand_over(to) } else { None };
+        let opened = match idle {
+            Some(cell) => self.ask_idle(&cell, message, said),
+            None => self.send_ask(to, way, message, said.as_ref()),
+        };
+        self.opened(opened, limit, waker)
+    }
+
+    /// What has come of an ask by the end of its first poll.
+    #[inline(always)]
+    fn opened(
+        &self,
+        opened: Result<AskKey, AskError>,
+        limit: Option<Duration>,
+        waker: &Waker,
+    ) -> Opened {
+        let key = match opened {
+            Ok(key) => key,
+            Err(error) => return Opened::Ended(Err(error)),
+        };
         if let Some(outcome) = self.asks.take_outcome(key) {
             return Opened::Ended(outcome);
         }
+        self.begin_to_wait(key, limit, waker);
+        Opened::Waiting(key)
+    }
+
+    /// Sets the time limit of an ask that has no outcome yet, and notes who is to learn of it.
+    #[inline(never)]
+    fn begin_to_wait(&self, key: AskKey, limit: Option<Duration>, waker: &Waker) {
         // A limit that somebody has chosen counts from now; against the node's own the time since the
         // turn began is nothing.
         let deadline = match limit {
@@ -297,43 +357,53 @@ impl Core {
             ask.timer = Some(timer);
             ask.wakeup = wakeup;
         });
-        Opened::Waiting(key)
     }
 
-    /// Opens an ask's entry in the table, and sends its message; `apart` from what the receiver inherits.
+    /// Asks an idle actor of this worker, which handles the message before this returns.
+    #[inline(always)]
+    fn ask_small(
+        self: &Rc<Self>,
+        cell: &Rc<ActorCell>,
+        small: Small,
+        section: Option<Section>,
+    ) -> Result<AskKey, AskError> {
+        let key = self.asks.insert(None).ok_or(AskError::Overloaded)?;
+        self.hand_over_small(cell, small, key.correlation(self.worker()), section);
+        Ok(key)
+    }
+
+    /// As [`ask_small`](Self::ask_small), for any message. What it inherits is handed over with it, and so need
+    /// not be in its frame.
+    fn ask_idle<M: Message>(
+        self: &Rc<Self>,
+        cell: &Rc<ActorCell>,
+        message: &mut Option<M>,
+        said: Option<Extensions>,
+    ) -> Result<AskKey, AskError> {
+        if !M::Passing::CROSSES_NODES {
+            let key = self.send_ask(cell.address, Way::Link, message, said.as_ref())?;
+            self.hand_over(cell, None);
+            return Ok(key);
+        }
+        let section = said.and_then(|said| Section::from_extensions(said, self.now()));
+        if let Some(small) = message.as_ref().and_then(M::Passing::as_small) {
+            return self.ask_small(cell, small, section);
+        }
+        let key = self.send_ask(cell.address, Way::Link, message, None)?;
+        self.hand_over(cell, section);
+        Ok(key)
+    }
+
+    /// Opens an ask's entry in the table, and sends its message. `said` is what the ask inherits from the
+    /// handler that makes it, and its own limit.
+    #[inline]
     fn send_ask<M: Message>(
         self: &Rc<Self>,
         to: Address,
         way: Way,
         message: &mut Option<M>,
-        timeout: Option<Duration>,
-        apart: bool,
-    ) -> Result<Sent, AskError> {
-        if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(AskError::Timeout);
-        }
-        let said = match self.running_actor() {
-            Some(asker) => self.inherited(&asker, to, timeout)?,
-            None if timeout.is_none() => return self.send_ask_saying(to, way, message, None),
-            None => Extensions { remaining: timeout, ..Extensions::default() },
-        };
-        if !apart {
-            return self.send_ask_saying(to, way, message, Some(&said));
-        }
-        let sent = self.send_ask_saying(to, way, message, None)?;
-        let limit = said.remaining;
-        Ok(Sent { limit, section: Section::from_extensions(said, self.now()), ..sent })
-    }
-
-    /// `said` is what the ask inherits from the handler that makes it, and its own limit.
-    #[inline]
-    fn send_ask_saying<M: Message>(
-        self: &Rc<Self>,
-        to: Address,
-        way: Way,
-        message: &mut Option<M>,
         said: Option<&Extensions>,
-    ) -> Result<Sent, AskError> {
+    ) -> Result<AskKey, AskError> {
         let key = self.asks.insert(self.peer_of(to)).ok_or(AskError::Overloaded)?;
         let correlation = key.correlation(self.worker());
         let sent = match way {
@@ -344,7 +414,19 @@ impl Core {
             drop(self.asks.remove(key));
             return Err(error.into());
         }
-        Ok(Sent { key, limit: said.and_then(|said| said.remaining), section: None })
+        Ok(key)
+    }
+
+    /// What an ask that is made now says besides its message, if anything.
+    fn said(&self, to: Address, timeout: Option<Duration>) -> Result<Option<Extensions>, AskError> {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(AskError::Timeout);
+        }
+        match self.look_at_running(|asker| self.inherited(asker, to, timeout)) {
+            Some(inherited) => inherited.map(Some),
+            None if timeout.is_none() => Ok(None),
+            None => Ok(Some(Extensions { remaining: timeout, ..Extensions::default() })),
+        }
     }
 
     fn inherited(
@@ -384,15 +466,6 @@ impl Core {
 pub(crate) enum Way {
     Link,
     Datagram,
-}
-
-/// An ask whose message is on its way.
-struct Sent {
-    key: AskKey,
-    /// What is left of the time that somebody has given it.
-    limit: Option<Duration>,
-    /// What its handler inherits, if the message does not say it.
-    section: Option<Section>,
 }
 
 /// What came of an ask's first poll.
@@ -469,9 +542,14 @@ impl<M: Message> Future for Ask<M> {
     }
 }
 
-fn open_reply<M: Message>(envelope: Envelope) -> Result<Msg<M::Reply>, AskError> {
+#[inline]
+fn open_reply<M: Message>(answer: Answer) -> Result<Msg<M::Reply>, AskError> {
     use annulus_codec::archive::AccessError;
-    match <M::Reply as Message>::Passing::open(envelope) {
+    let opened = match answer {
+        Answer::Small(small) => <M::Reply as Message>::Passing::open_small(small),
+        Answer::Envelope(envelope) => <M::Reply as Message>::Passing::open(envelope),
+    };
+    match opened {
         Ok(carrier) => Ok(Msg::new(carrier)),
         Err(AccessError::WrongMessage { expected, found }) if expected.same_name(found) => {
             Err(AskError::Incompatible)

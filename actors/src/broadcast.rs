@@ -121,7 +121,7 @@ impl Core {
         let mut refuse = |target, reason| refused.push((ActorRef::new(target), reason));
         let mut audiences = self.audiences.0.borrow_mut();
         // If a broadcast has panicked, some are left.
-        audiences.clear();
+        audiences.iter_mut().for_each(Vec::clear);
         audiences.resize_with(self.shared.entries.len(), Vec::new);
         for target in to.iter().map(|actor| actor.address()) {
             let taken = if target.shares_node(self.home()) && !self.runs_now(target) {

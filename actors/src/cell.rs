@@ -82,6 +82,15 @@ pub(crate) enum Place {
     Mailbox,
     /// The worker holds it out: the actor has been idle.
     Hand,
+    /// The worker holds it out, and it is an ask without a frame.
+    Small,
+}
+
+impl Place {
+    /// Whether the worker holds the message out.
+    fn is_hand(self) -> bool {
+        matches!(self, Place::Hand | Place::Small)
+    }
 }
 
 /// See the [module](self).
@@ -262,6 +271,13 @@ impl ActorCell {
         self.attention.set(true);
     }
 
+    /// The worker holds an ask without a frame out to this actor, which has been idle.
+    #[inline]
+    pub(crate) fn hold_out_small(&self) {
+        self.place.set(Place::Small);
+        self.attention.set(true);
+    }
+
     /// Whether the actor's own future may go on with the walk.
     #[inline]
     pub(crate) fn may_go_on(&self) -> bool {
@@ -310,7 +326,11 @@ impl ActorCell {
     #[inline]
     pub(crate) fn poll_signal(&self, core: &Core) -> Poll<Signal> {
         if self.attention.get() {
-            return self.poll_mailbox(core);
+            let held_out = if self.place.get().is_hand() { core.walk.in_hand() } else { None };
+            return match held_out {
+                Some(message) => Poll::Ready(Signal::Message(message)),
+                None => self.poll_mailbox(core),
+            };
         }
         match core.next_plain(self) {
             Some(message) => Poll::Ready(Signal::Message(message)),
@@ -322,11 +342,6 @@ impl ActorCell {
     }
 
     fn poll_mailbox(&self, core: &Core) -> Poll<Signal> {
-        if self.place.get() == Place::Hand
-            && let Some(message) = core.walk.in_hand()
-        {
-            return Poll::Ready(Signal::Message(message));
-        }
         loop {
             match self.orders.get() {
                 Some(StopMode::Stop | StopMode::Kill) => return Poll::Ready(Signal::Stop),
@@ -383,7 +398,7 @@ impl ActorCell {
     #[inline]
     pub(crate) fn take_place(&self) -> Place {
         let place = self.place.replace(Place::Walk);
-        if place == Place::Hand {
+        if place.is_hand() {
             self.attention.set(self.has_work() || self.orders.get().is_some());
         }
         place

@@ -16,6 +16,7 @@ use annulus_codec::{
     address::Address,
     archive::Archivable,
     frame::{Header, Kind},
+    held::Small,
     message::Message,
     outbox::{PushError, archive_alone},
     passing::{Envelope, Passing},
@@ -24,10 +25,11 @@ use annulus_transport::driver::Mono;
 
 use crate::{
     actor::{Actor, StopMode},
+    ask::Answer,
     cell::{ActorCell, Phase, Place, Signal},
     contain::{discard, wake},
     core::Core,
-    delivery::{Delivery, Parked, Source},
+    delivery::{Delivery, Origin, Parked, Source},
     error::{Failure, SpawnError},
     message::{Later, Msg, Reply, Responder},
     protocol::Accepts,
@@ -214,6 +216,7 @@ impl<A: Actor> Context<A> {
                 self.begin_plain(&header);
                 opened
             }
+            Place::Small => M::Passing::open_small(self.begin_small()?),
             place => M::Passing::open(self.begin_from(place)?),
         };
         match opened {
@@ -242,6 +245,14 @@ impl<A: Actor> Context<A> {
         self.count_handled();
         self.cell.enter_section(None);
         Some(Msg::new(told))
+    }
+
+    /// The ask that has no frame. What its handler inherits has been noted.
+    #[inline]
+    fn begin_small(&mut self) -> Option<Small> {
+        let (small, correlation) = self.core.walk.take_small()?;
+        self.reply_to = Some(ReplyTo::new(Origin::Local, correlation));
+        Some(small)
     }
 
     #[inline]
@@ -280,6 +291,7 @@ impl<A: Actor> Context<A> {
                     self.begin_plain(&header);
                 }
             }
+            Place::Small => drop(self.begin_small()),
             place => {
                 let envelope = self.begin_from(place);
                 discard("a message", envelope);
@@ -290,10 +302,16 @@ impl<A: Actor> Context<A> {
 
     #[inline(always)]
     pub(crate) fn answer<R: Message>(&mut self, reply: Reply<R>) {
-        if let Some(reply_to) = &mut self.reply_to {
+        let Some(reply_to) = &mut self.reply_to else { return };
+        if let Reply::Value(value) = &reply
+            && let Some(small) = <R::Passing as Passing<R>>::as_small(value)
+            && let Some(correlation) = reply_to.close_here(self.core.worker())
+        {
+            self.core.resolve_ask(correlation, None, Ok(Answer::Small(small)));
+        } else {
             reply_to.answer(reply);
-            self.reply_to = None;
         }
+        self.reply_to = None;
     }
 
     fn answer_failure(&mut self, failure: Failure) {

@@ -28,7 +28,7 @@ use annulus_transport::{driver::Mono, io::Io, scoped::Scoped};
 
 use crate::{
     actors::ActorTable,
-    ask::{AskTable, asking_worker},
+    ask::{Answer, AskTable, asking_worker},
     broadcast::Audiences,
     cell::ActorCell,
     clock::TurnClock,
@@ -96,9 +96,8 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     pub(crate) watches: Watches,
     pub(crate) dead_letters: DeadLetters,
-    /// The actor whose handler is being polled, and where it is: nowhere if there is none.
-    running: Cell<Option<Rc<ActorCell>>>,
-    running_at: Cell<Address>,
+    /// The actor whose handler is being polled; the worker's own address, which is no actor's, if there is none.
+    running: Cell<Address>,
     /// The actor or task that is being polled, and the data pointer of the waker that it is polled with.
     pub(crate) polled: Cell<Option<(Runnable, *const ())>>,
     /// Those who wait for room in some queue.
@@ -149,8 +148,7 @@ impl Core {
             timers: Timers::new(now),
             watches: Watches::default(),
             dead_letters: DeadLetters::default(),
-            running: Cell::new(None),
-            running_at: Cell::new(home),
+            running: Cell::new(home),
             polled: Cell::new(None),
             waiting_for_room: RefCell::default(),
             room_made: Cell::new(false),
@@ -217,18 +215,25 @@ impl Core {
     }
 
     /// Notes whose handler is polled from now on. Returns whose it was.
-    pub(crate) fn set_running(&self, cell: Option<Rc<ActorCell>>) -> Option<Rc<ActorCell>> {
+    #[inline]
+    pub(crate) fn set_running(&self, actor: Address) -> Address {
         self.end_streak();
-        // No actor has the generation of the worker's own address.
-        self.running_at.set(cell.as_ref().map_or(self.home, |cell| cell.address));
-        self.running.replace(cell)
+        self.running.replace(actor)
     }
 
-    /// The actor whose handler is being polled.
-    pub(crate) fn running_actor(&self) -> Option<Rc<ActorCell>> {
-        let running = self.running.take();
-        self.running.set(running.clone());
-        running
+    /// Whether a handler is being polled.
+    pub(crate) fn runs_actor(&self) -> bool {
+        self.running.get() != self.home
+    }
+
+    /// Looks at the actor whose handler is being polled.
+    #[inline]
+    pub(crate) fn look_at_running<T>(&self, look: impl FnOnce(&Rc<ActorCell>) -> T) -> Option<T> {
+        let running = self.running.get();
+        if running == self.home {
+            return None;
+        }
+        self.actors.look(running.slot().index(), running.generation(), look)
     }
 
     /// The node of an address, if it is not this one.
@@ -367,7 +372,7 @@ impl Core {
     /// Whether the innermost handler that runs is this actor's.
     #[inline(always)]
     pub(crate) fn runs_now(&self, actor: Address) -> bool {
-        actor.shares_place(self.running_at.get()) && actor.shares_node(self.home)
+        actor.shares_place(self.running.get()) && actor.shares_node(self.home)
     }
 
     /// Sends a message of the node's own actors to each other: it is never refused for want of room.
@@ -472,7 +477,8 @@ impl Core {
                 self.deliver(Delivery::new(envelope, reply_to), section, promised);
             }
             Kind::Reply => {
-                self.resolve_ask(header.correlation, origin.peer(), Ok(envelope));
+                let answer = Ok(Answer::Envelope(envelope));
+                self.resolve_ask(header.correlation, origin.peer(), answer);
             }
             Kind::Failure => {
                 let error = Failure::from_code(header.message.bits());

@@ -8,6 +8,7 @@ use annulus_codec::{
 };
 
 use crate::{
+    ask::asking_worker,
     core::Core,
     delivery::{Origin, Peer},
     error::Failure,
@@ -54,6 +55,16 @@ impl ReplyTo {
         }
     }
 
+    /// The correlation id of an ask of this worker; nobody answers again. `None` if it came from elsewhere.
+    #[inline]
+    pub(crate) fn close_here(&mut self, worker: usize) -> Option<u64> {
+        let here = matches!(self.way, Way::Here) && asking_worker(self.correlation) == worker;
+        here.then(|| {
+            self.way = Way::Done;
+            self.correlation
+        })
+    }
+
     /// Where the answer to a message of this node goes, if it wants one.
     #[inline]
     pub(crate) fn of_plain(header: &Header) -> Option<Self> {
@@ -84,10 +95,18 @@ impl ReplyTo {
 }
 
 impl Drop for ReplyTo {
+    #[inline]
     fn drop(&mut self) {
-        if matches!(self.way, Way::Done) {
-            return;
+        if !matches!(self.way, Way::Done) {
+            self.drop_unanswered();
         }
+    }
+}
+
+impl ReplyTo {
+    #[cold]
+    #[inline(never)]
+    fn drop_unanswered(&mut self) {
         // An actor that ends takes with it what it owes.
         let ended =
             std::thread::panicking() || Core::try_with(|core| core.burying.get()).unwrap_or(false);

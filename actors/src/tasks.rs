@@ -12,6 +12,7 @@ use std::{
     task::{Wake, Waker},
 };
 
+use annulus_codec::address::Address;
 use slab::Slab;
 
 use crate::{core::Core, entry::Entry};
@@ -23,9 +24,13 @@ pub(crate) struct TaskKey {
     generation: u32,
 }
 
-/// What a waker makes ready: an actor or a task, as 64 bits.
+/// What a waker makes ready: an actor or a task. One word, since every poll notes whose it is: the index in the
+/// lower 31 bits, what it is in the next, and the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Runnable {
+pub(crate) struct Runnable(u64);
+
+/// What a [`Runnable`] stands for.
+pub(crate) enum Target {
     Actor { index: u32, generation: u32 },
     Task(TaskKey),
 }
@@ -33,22 +38,23 @@ pub(crate) enum Runnable {
 const TASK_BIT: u64 = 1 << 31;
 
 impl Runnable {
-    fn to_bits(self) -> u64 {
-        match self {
-            Runnable::Actor { index, generation } => u64::from(generation) << 32 | u64::from(index),
-            Runnable::Task(TaskKey { index, generation }) => {
-                u64::from(generation) << 32 | u64::from(index) | TASK_BIT
-            }
-        }
+    #[inline]
+    pub(crate) fn actor(address: Address) -> Self {
+        let (index, generation) = (address.slot().index(), address.generation());
+        Runnable(u64::from(generation) << 32 | index as u64)
     }
 
-    fn from_bits(bits: u64) -> Self {
-        let generation = (bits >> 32) as u32;
-        let index = bits as u32 & !(TASK_BIT as u32);
-        if bits & TASK_BIT != 0 {
-            Runnable::Task(TaskKey { index, generation })
+    pub(crate) fn task(TaskKey { index, generation }: TaskKey) -> Self {
+        Runnable(u64::from(generation) << 32 | u64::from(index) | TASK_BIT)
+    }
+
+    pub(crate) fn target(self) -> Target {
+        let generation = (self.0 >> 32) as u32;
+        let index = self.0 as u32 & !(TASK_BIT as u32);
+        if self.0 & TASK_BIT != 0 {
+            Target::Task(TaskKey { index, generation })
         } else {
-            Runnable::Actor { index, generation }
+            Target::Actor { index, generation }
         }
     }
 }
@@ -64,7 +70,7 @@ pub(crate) struct RunWaker {
 impl RunWaker {
     pub(crate) fn new(target: Runnable, home: Arc<Entry>) -> Arc<Self> {
         Arc::new(RunWaker {
-            target: AtomicU64::new(target.to_bits()),
+            target: AtomicU64::new(target.0),
             queued: AtomicBool::new(false),
             home,
         })
@@ -72,7 +78,7 @@ impl RunWaker {
 
     /// Points a waker that nobody holds at another target.
     pub(crate) fn retarget(&self, target: Runnable) {
-        self.target.store(target.to_bits(), Ordering::Relaxed);
+        self.target.store(target.0, Ordering::Relaxed);
         self.queued.store(false, Ordering::Relaxed);
     }
 
@@ -85,7 +91,7 @@ impl RunWaker {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        let target = Runnable::from_bits(self.target.load(Ordering::Relaxed));
+        let target = Runnable(self.target.load(Ordering::Relaxed));
         let here = Core::try_with(|core| {
             let here = Arc::ptr_eq(core.entry(), &self.home);
             if here {
@@ -153,7 +159,7 @@ impl TaskTable {
         let mut tasks = self.tasks.borrow_mut();
         let vacant = tasks.vacant_entry();
         let key = TaskKey { index: vacant.key() as u32, generation };
-        let own = OwnWaker::new(Runnable::Task(key), home);
+        let own = OwnWaker::new(Runnable::task(key), home);
         let task = TaskCell { future: Cell::new(Some(future)), own, owned };
         vacant.insert((generation, Rc::new(task)));
         key

@@ -15,6 +15,7 @@ use annulus_codec::{
     address::Address,
     archive::AccessError,
     frame::{Frame, Frames, Header, Kind},
+    held::Small,
     message::{Message, MessageId},
     outbox::Parcel,
     passing::{Envelope, Passing},
@@ -42,6 +43,8 @@ pub(crate) struct Walk {
     hand: Cell<Option<Delivery>>,
     /// The same, if it is one of a broadcast.
     shared: Cell<Option<Frame>>,
+    /// The same, if it is an ask without a frame, with its correlation id.
+    small: Cell<Option<(Small, u64)>>,
     in_hand: Cell<Option<MessageId>>,
     mixture: Mixture,
 }
@@ -65,6 +68,18 @@ impl Walk {
     #[inline]
     pub(crate) fn take_shared(&self) -> Option<Frame> {
         self.shared.take()
+    }
+
+    #[inline]
+    fn hold_out_small(&self, small: Small, correlation: u64) {
+        self.in_hand.set(Some(small.message()));
+        self.small.set(Some((small, correlation)));
+    }
+
+    /// An ask without a frame that the actor which is polled now is to take, and its correlation id.
+    #[inline]
+    pub(crate) fn take_small(&self) -> Option<(Small, u64)> {
+        self.small.take()
     }
 
     #[inline]
@@ -230,7 +245,7 @@ impl Core {
 
     /// The actor that a message goes to, if the message would be the next to be handled, and may be at once:
     /// the actor is idle, and nobody has sent anything before that waits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn may_hand_over(&self, to: Address) -> Option<Rc<ActorCell>> {
         let (slot, generation) = (to.slot(), to.generation());
         let nothing_waits = to.shares_worker(self.home())
@@ -243,7 +258,10 @@ impl Core {
         if !nothing_waits || self.clock.is_over() || !self.clock.allows() {
             return None;
         }
-        let idle = |cell: &Rc<ActorCell>| cell.waits().then(|| cell.clone());
+        let idle = |cell: &Rc<ActorCell>| {
+            let takes = cell.waits() && !cell.is_full();
+            if takes { Some(cell.clone()) } else { None }
+        };
         self.actors.look(slot.index(), generation, idle).flatten()
     }
 
@@ -267,6 +285,41 @@ impl Core {
         if !self.inbox.borrow().is_empty() {
             self.walk_inbox();
         }
+    }
+
+    /// Hands an ask without a frame to this actor, which is idle, while somebody is polled.
+    #[inline(always)]
+    pub(crate) fn hand_over_small(
+        self: &Rc<Self>,
+        cell: &Rc<ActorCell>,
+        small: Small,
+        correlation: u64,
+        section: Option<Section>,
+    ) {
+        cell.enter_section(section);
+        cell.hold_out_small();
+        self.walk.hold_out_small(small, correlation);
+        self.walk.depth.set(self.walk.depth.get() + 1);
+        self.poll_actor(cell);
+        self.clock.ran(self, cell.name);
+        self.walk.depth.set(self.walk.depth.get() - 1);
+        // What has been told meanwhile.
+        if !self.inbox.borrow().is_empty() {
+            self.walk_inbox_within();
+        }
+    }
+
+    /// Hands out what is in the inbox while somebody is polled.
+    #[inline(never)]
+    fn walk_inbox_within(self: &Rc<Self>) {
+        let (outer, promised) = (RefCell::new(self.walk.frames.take()), self.walk.promised.get());
+        self.walk.depth.set(self.walk.depth.get() + 1);
+        let _outer = OnDrop(|| {
+            self.walk.depth.set(self.walk.depth.get() - 1);
+            *self.walk.frames.borrow_mut() = outer.take();
+            self.walk.promised.set(promised);
+        });
+        self.walk_inbox();
     }
 
     /// Walks frames of the inbox of which the first is for this actor, which is idle.

@@ -24,7 +24,7 @@ use crate::{
     core::Core,
     entry::Command,
     node::host::NextTurn,
-    tasks::{Runnable, TaskKey},
+    tasks::{Runnable, Target, TaskKey},
 };
 
 /// Actors and tasks that run before timers and completions have their turn.
@@ -243,9 +243,9 @@ impl Core {
             if next.is_some() && self.lanes.are_touched() {
                 self.wake_sleepers();
             }
-            match next {
-                Some(Runnable::Actor { index, generation }) => self.resume_actor(index, generation),
-                Some(Runnable::Task(key)) => {
+            match next.map(Runnable::target) {
+                Some(Target::Actor { index, generation }) => self.resume_actor(index, generation),
+                Some(Target::Task(key)) => {
                     self.run_task(key);
                     self.clock.ran(self, "a task");
                 }
@@ -290,7 +290,7 @@ impl Core {
 
     fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()>>>, owned: bool) -> TaskKey {
         let key = self.tasks.insert(future, self.entry(), owned);
-        self.push_ready(Runnable::Task(key));
+        self.push_ready(Runnable::task(key));
         key
     }
 
@@ -302,10 +302,10 @@ impl Core {
             return;
         };
         task.own.wake.disarm();
-        let before = self.set_running(None);
+        let before = self.set_running(self.home());
         self.tasks.an_owned_one_runs.set(task.owned);
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            self.poll_as(Runnable::Task(key), &task.own, future.as_mut())
+            self.poll_as(Runnable::task(key), &task.own, future.as_mut())
         }));
         self.set_running(before);
         self.tasks.an_owned_one_runs.set(false);

@@ -25,7 +25,7 @@ use crate::{
     chunk::{ChunkPool, ChunkWriter, Lease, PoolExhausted},
     extension::Extensions,
     frame::{FRAME_ALIGN, Frame, HEADER_LEN, Header, padded},
-    held::Held,
+    held::{Held, Small},
     message::{Layout, Message, MessageId},
 };
 
@@ -262,11 +262,17 @@ pub(crate) fn write_flat<M: Archivable>(
     if let Some(last) = body.last_chunk_mut::<FRAME_ALIGN>() {
         *last = [MaybeUninit::new(0); FRAME_ALIGN];
     }
+    body[..size_of::<M>()].write_copy_of_slice(flat_bytes(message));
+    true
+}
+
+/// The bytes of a flat message, which are its archive.
+#[inline(always)]
+pub(crate) fn flat_bytes<M: Archivable>(message: &M) -> &[u8] {
+    assert!(const { is_flat::<M>() });
     // SAFETY: that the copy optimisation is enabled says that the bytes of an `M` are all initialised. They
     // are read as a slice of their own length, while `message` is borrowed.
-    let bytes = unsafe { slice::from_raw_parts(ptr::from_ref(message).cast(), size_of::<M>()) };
-    body[..size_of::<M>()].write_copy_of_slice(bytes);
-    true
+    unsafe { slice::from_raw_parts(ptr::from_ref(message).cast(), size_of::<M>()) }
 }
 
 /// Serialises a value behind what the writer has. Returns where the writer ended, too.
@@ -382,6 +388,20 @@ impl<M: Archivable> Archived<M> {
             validate::<M>(payload)?;
         }
         Ok(Archived(Held::copy_of(payload)))
+    }
+
+    /// Opens a message that has come by itself.
+    ///
+    /// # Errors
+    /// If it is another one.
+    #[inline(always)]
+    pub fn of_small(small: Small) -> Result<Self, AccessError> {
+        let wrong = AccessError::WrongMessage { expected: M::ID, found: small.message() };
+        let opened = Archived::<M>(Held::of_small(small).ok_or(wrong)?);
+        if cfg!(debug_assertions) {
+            validate::<M>(opened.bytes())?;
+        }
+        Ok(opened)
     }
 
     /// The payload.

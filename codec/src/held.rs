@@ -8,8 +8,9 @@
 use std::{fmt, marker::PhantomData, mem::ManuallyDrop, slice};
 
 use crate::{
-    archive::{Archivable, is_flat},
+    archive::{Archivable, flat_bytes, is_flat},
     chunk::{ChunkPool, Lease},
+    message::MessageId,
 };
 
 /// The longest message that is copied, in words and in bytes.
@@ -19,6 +20,48 @@ const MOST: usize = WORDS * size_of::<u64>();
 union Place {
     lease: ManuallyDrop<Lease>,
     copy: [u64; WORDS],
+}
+
+/// A message of this process that is on its way by itself, without a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Small {
+    message: MessageId,
+    words: [u64; WORDS],
+}
+
+impl Small {
+    /// Which message.
+    #[inline]
+    pub fn message(&self) -> MessageId {
+        self.message
+    }
+
+    /// The message, if it is one that is copied.
+    #[inline(always)]
+    pub(crate) fn of<M: Archivable>(message: &M) -> Option<Self> {
+        if const { Held::<M>::COPIED } {
+            Some(Small { message: M::ID, words: words_of::<M>(flat_bytes(message)) })
+        } else {
+            None
+        }
+    }
+}
+
+/// The bytes of a message, as words.
+#[inline(always)]
+fn words_of<M>(bytes: &[u8]) -> [u64; WORDS] {
+    assert!(bytes.len() == size_of::<M>());
+    let mut words = [0; WORDS];
+    let (whole, rest) = bytes.as_chunks();
+    for (word, bytes) in words.iter_mut().zip(whole) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; size_of::<u64>()];
+        last[..rest.len()].copy_from_slice(rest);
+        words[whole.len()] = u64::from_ne_bytes(last);
+    }
+    words
 }
 
 /// See the [module](self).
@@ -47,18 +90,20 @@ impl<M: Archivable> Held<M> {
     /// If they are not as many as the message has, or messages of this type are not copied.
     #[inline(always)]
     pub(crate) fn copy_of(bytes: &[u8]) -> Self {
-        assert!(const { Self::COPIED } && bytes.len() == size_of::<M>());
-        let mut words = [0; WORDS];
-        let (whole, rest) = bytes.as_chunks();
-        for (word, bytes) in words.iter_mut().zip(whole) {
-            *word = u64::from_ne_bytes(*bytes);
-        }
-        if !rest.is_empty() {
-            let mut last = [0; size_of::<u64>()];
-            last[..rest.len()].copy_from_slice(rest);
-            words[whole.len()] = u64::from_ne_bytes(last);
-        }
+        Self::of_words(words_of::<M>(bytes))
+    }
+
+    #[inline(always)]
+    fn of_words(words: [u64; WORDS]) -> Self {
+        assert!(const { Self::COPIED });
         Held { place: Place { copy: words }, message: PhantomData }
+    }
+
+    /// A message that has come by itself, if it is this one.
+    #[inline(always)]
+    pub(crate) fn of_small(small: Small) -> Option<Self> {
+        let is_it = const { Self::COPIED } && small.message == M::ID;
+        is_it.then(|| Self::of_words(small.words))
     }
 
     /// The bytes.

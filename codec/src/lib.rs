@@ -17,7 +17,7 @@ pub mod extension;
 pub mod frame;
 pub mod handshake;
 pub mod hash;
-mod held;
+pub mod held;
 pub mod message;
 pub mod outbox;
 pub mod passing;

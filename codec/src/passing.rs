@@ -8,6 +8,7 @@ use crate::{
     chunk::Lease,
     extension::Extensions,
     frame::{Frame, Frames, Header},
+    held::Small,
     message::Message,
     outbox::{Admission, Outbox, PushError},
 };
@@ -99,6 +100,15 @@ pub trait Passing<M: Message> {
     /// it in the open chunk. Returns whether it did.
     fn append_told(message: &M, to: Address, outbox: &mut Outbox) -> bool;
 
+    /// The message by itself, if it may travel without a frame.
+    fn as_small(message: &M) -> Option<Small>;
+
+    /// Opens a message that has come by itself.
+    ///
+    /// # Errors
+    /// If it is another one.
+    fn open_small(small: Small) -> Result<Self::Carrier, AccessError>;
+
     /// Opens an envelope as this message.
     ///
     /// # Errors
@@ -171,6 +181,16 @@ impl<M: Archivable> Passing<M> for ByArchive {
         outbox.append_told(to, message)
     }
 
+    #[inline(always)]
+    fn as_small(message: &M) -> Option<Small> {
+        Small::of(message)
+    }
+
+    #[inline(always)]
+    fn open_small(small: Small) -> Result<Archived<M>, AccessError> {
+        Archived::of_small(small)
+    }
+
     #[inline]
     fn open(envelope: Envelope) -> Result<Archived<M>, AccessError> {
         match envelope {
@@ -225,6 +245,15 @@ impl<M: Message + Send> Passing<M> for ByValue {
     #[inline(always)]
     fn append_told(_: &M, _: Address, _: &mut Outbox) -> bool {
         false
+    }
+
+    #[inline(always)]
+    fn as_small(_: &M) -> Option<Small> {
+        None
+    }
+
+    fn open_small(_: Small) -> Result<Box<M>, AccessError> {
+        Err(AccessError::WrongPassing(M::ID))
     }
 
     fn open(envelope: Envelope) -> Result<Box<M>, AccessError> {

@@ -132,9 +132,7 @@ impl NodeHandle {
     /// [`ShutdownError::WouldBlock`] in a handler of one of the node's actors, which would wait for
     /// itself: leave it to a task.
     pub async fn shutdown(&self, within: Duration) -> Result<(), ShutdownError> {
-        let own = |core: &Rc<Core>| {
-            Arc::ptr_eq(&core.shared, &self.shared) && core.running_actor().is_some()
-        };
+        let own = |core: &Rc<Core>| Arc::ptr_eq(&core.shared, &self.shared) && core.runs_actor();
         if Core::try_with(own) == Some(true) {
             return Err(ShutdownError::WouldBlock);
         }
