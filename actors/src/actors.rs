@@ -41,7 +41,8 @@ pub(crate) struct ActorTable {
     generation: Cell<u32>,
     /// Wakers for polls of actors that have none of their own. One is given to the actor only if the
     /// actor keeps it, that is, if its handler is suspended; so handlers that are not cost no waker.
-    /// There are as many as polls within each other.
+    /// There are as many as polls within each other; the one that was given back last is the first to be used.
+    first_spare: Cell<Option<Rc<OwnWaker>>>,
     spares: RefCell<Vec<Rc<OwnWaker>>>,
 }
 
@@ -55,6 +56,7 @@ impl ActorTable {
             max,
             cells: RefCell::default(),
             generation: Cell::new(0),
+            first_spare: Cell::new(None),
             spares: RefCell::default(),
         }
     }
@@ -68,6 +70,18 @@ impl ActorTable {
         let cells = self.cells.borrow();
         let mailboxes = cells.iter().map(|(_, cell)| cell.waiting());
         mailboxes.fold((0, 0), |sum, mailbox| (sum.0 + mailbox.0, sum.1 + mailbox.1))
+    }
+
+    #[inline]
+    fn take_spare(&self) -> Option<Rc<OwnWaker>> {
+        self.first_spare.take().or_else(|| self.spares.borrow_mut().pop())
+    }
+
+    #[inline]
+    fn put_spare(&self, spare: Rc<OwnWaker>) {
+        if let Some(other) = self.first_spare.replace(Some(spare)) {
+            self.spares.borrow_mut().push(other);
+        }
     }
 
     #[inline]
@@ -85,7 +99,8 @@ impl ActorTable {
         let cells = self.cells.borrow();
         let cell = cells.get(index)?;
         let is_it = cell.address.generation() == generation || planted(Bug::StaleActor);
-        is_it.then(|| look(cell))
+        // `then` would be a call of its own.
+        if is_it { Some(look(cell)) } else { None }
     }
 
     pub(crate) fn all(&self) -> Vec<Rc<ActorCell>> {
@@ -290,15 +305,17 @@ impl Core {
             own.wake.disarm();
             return self.poll_as(target, own, life.as_mut());
         }
-        let spare = self.actors.spares.borrow_mut().pop();
-        let own = spare.unwrap_or_else(|| Rc::new(OwnWaker::new(target, self.entry())));
+        let own = self
+            .actors
+            .take_spare()
+            .unwrap_or_else(|| Rc::new(OwnWaker::new(target, self.entry())));
         own.wake.retarget(target);
         let polled = self.poll_as(target, &own, life.as_mut());
         if Arc::strong_count(&own.wake) > UNSHARED {
             // Somebody keeps a clone: from now on this is the waker of this actor.
             cell.extra().waker.replace(Some(own));
         } else {
-            self.actors.spares.borrow_mut().push(own);
+            self.actors.put_spare(own);
         }
         polled
     }

@@ -33,6 +33,7 @@ use crate::{
     planted::{Bug, planted},
     tasks::Runnable,
     timers::TimerEvent,
+    walk::HANDOVERS,
 };
 
 /// Names an ask of a worker that still waits for its outcome.
@@ -113,10 +114,11 @@ impl Wakeup {
 }
 
 /// The asks of a worker that have not been picked up by their askers.
-#[derive(Default)]
 pub(crate) struct AskTable {
+    /// The first few are for asks that are handled while their askers are polled, one for each depth of such asks
+    /// within each other.
     entries: RefCell<Vec<Waiting>>,
-    /// Entries that are not taken.
+    /// The others that are not taken.
     free: RefCell<Vec<u32>>,
     generation: Cell<u32>,
     /// Answers that came for asks that had ended already.
@@ -126,23 +128,61 @@ pub(crate) struct AskTable {
 /// How many asks a worker may have open at the same time.
 const MAX_ASKS: usize = 1 << 20;
 
+impl Default for AskTable {
+    fn default() -> Self {
+        let entries = (0..HANDOVERS).map(|_| Waiting::default()).collect();
+        AskTable {
+            entries: RefCell::new(entries),
+            free: RefCell::default(),
+            generation: Cell::default(),
+            late: Cell::default(),
+        }
+    }
+}
+
 impl AskTable {
     /// An ask that nobody waits for yet.
-    #[inline(always)]
     fn insert(&self, peer: Option<Peer>) -> Option<AskKey> {
         let mut entries = self.entries.borrow_mut();
         let index = match self.free.borrow_mut().pop() {
             Some(index) => index,
             None if entries.len() >= MAX_ASKS => return None,
-            None => grow(&mut entries),
+            None => {
+                entries.push(Waiting::default());
+                entries.len() as u32 - 1
+            }
         };
+        Some(self.take(&mut entries[index as usize], index, peer))
+    }
+
+    /// An ask of this worker that is handled while its asker is polled, within so many others.
+    #[inline(always)]
+    fn insert_within(&self, depth: u32) -> Option<AskKey> {
+        if let Some(ask) = self.entries.borrow_mut().get_mut(depth as usize)
+            && !ask.taken
+        {
+            return Some(self.take(ask, depth, None));
+        }
+        // An earlier one that was not answered at once still waits there.
+        self.insert(None)
+    }
+
+    #[inline(always)]
+    fn take(&self, ask: &mut Waiting, index: u32, peer: Option<Peer>) -> AskKey {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
-        let ask = &mut entries[index as usize];
         ask.generation = generation;
         ask.taken = true;
         ask.peer = peer;
-        Some(AskKey { index, generation })
+        AskKey { index, generation }
+    }
+
+    /// An entry is not taken any more.
+    #[inline(always)]
+    fn give_back(&self, index: u32) {
+        if index >= HANDOVERS {
+            self.free.borrow_mut().push(index);
+        }
     }
 
     fn with<T>(&self, key: AskKey, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
@@ -158,7 +198,7 @@ impl AskTable {
         let outcome = ask.outcome.take()?;
         // An outcome spends the rest.
         ask.taken = false;
-        self.free.borrow_mut().push(key.index);
+        self.give_back(key.index);
         Some(outcome)
     }
 
@@ -167,7 +207,7 @@ impl AskTable {
         let mut entries = self.entries.borrow_mut();
         let ask = find(&mut entries, key)?;
         let Waiting { timer, wakeup, outcome, .. } = mem::take(ask);
-        self.free.borrow_mut().push(key.index);
+        self.give_back(key.index);
         Some((timer, (wakeup, outcome)))
     }
 
@@ -192,7 +232,9 @@ impl AskTable {
 
     /// The number of asks that nobody has picked up.
     pub(crate) fn len(&self) -> usize {
-        self.entries.borrow().len() - self.free.borrow().len()
+        let entries = self.entries.borrow();
+        let (within, others) = entries.split_at(HANDOVERS as usize);
+        within.iter().filter(|ask| ask.taken).count() + others.len() - self.free.borrow().len()
     }
 
     /// The asks to a node that have no outcome yet.
@@ -213,15 +255,7 @@ impl AskTable {
     }
 }
 
-/// Adds an entry, and returns its index.
-#[cold]
-#[inline(never)]
-fn grow(entries: &mut Vec<Waiting>) -> u32 {
-    entries.push(Waiting::default());
-    entries.len() as u32 - 1
-}
-
-#[inline]
+#[inline(always)]
 fn find(entries: &mut [Waiting], key: AskKey) -> Option<&mut Waiting> {
     let ask = entries.get_mut(key.index as usize)?;
     let is_it = ask.taken && (ask.generation == key.generation || planted(Bug::StaleAnswer));
@@ -367,7 +401,8 @@ impl Core {
         small: Small,
         section: Option<Section>,
     ) -> Result<AskKey, AskError> {
-        let key = self.asks.insert(None).ok_or(AskError::Overloaded)?;
+        let depth = self.walk.depth();
+        let key = self.asks.insert_within(depth).ok_or(AskError::Overloaded)?;
         self.hand_over_small(cell, small, key.correlation(self.worker()), section);
         Ok(key)
     }

@@ -103,6 +103,8 @@ pub(crate) struct ActorCell {
     pub(crate) phase: Cell<Phase>,
     orders: Cell<Option<StopMode>>,
     place: Cell<Place>,
+    /// Whether the message that is handled now has been held out. Nothing in the walk goes on from it.
+    handed: Cell<bool>,
     mailbox: RefCell<VecDeque<Parked>>,
     mailbox_bytes: Cell<usize>,
     /// How many of those at the front of the mailbox hold on to no whole chunk.
@@ -152,6 +154,7 @@ impl ActorCell {
             phase: Cell::new(Phase::Ready),
             orders: Cell::new(None),
             place: Cell::new(Place::Walk),
+            handed: Cell::new(false),
             mailbox: RefCell::new(VecDeque::new()),
             mailbox_bytes: Cell::new(0),
             settled: Cell::new(0),
@@ -323,7 +326,7 @@ impl ActorCell {
     }
 
     /// What to do next; pending while there is nothing. Only the actor's own future asks.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll_signal(&self, core: &Core) -> Poll<Signal> {
         if self.attention.get() {
             let held_out = if self.place.get().is_hand() { core.walk.in_hand() } else { None };
@@ -332,13 +335,20 @@ impl ActorCell {
                 None => self.poll_mailbox(core),
             };
         }
-        match core.next_plain(self) {
+        let next = if self.handed.take() { None } else { core.next_plain(self) };
+        match next {
             Some(message) => Poll::Ready(Signal::Message(message)),
             None => {
                 self.phase.set(Phase::Idle);
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether the message that is handled now is the last of this poll, but for what waits in the mailbox.
+    #[inline]
+    pub(crate) fn is_handed(&self) -> bool {
+        self.handed.get()
     }
 
     fn poll_mailbox(&self, core: &Core) -> Poll<Signal> {
@@ -398,8 +408,10 @@ impl ActorCell {
     #[inline]
     pub(crate) fn take_place(&self) -> Place {
         let place = self.place.replace(Place::Walk);
+        self.handed.set(place.is_hand());
         if place.is_hand() {
-            self.attention.set(self.has_work() || self.orders.get().is_some());
+            // It has been idle, so there is nothing else to look at.
+            self.attention.set(false);
         }
         place
     }
@@ -471,12 +483,17 @@ impl ActorCell {
     }
 
     /// Notes what the handler that starts now inherits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter_section(&self, section: Option<Section>) {
         if section.is_some() || self.inherits.get() {
-            self.inherits.set(section.is_some());
-            self.extra().section.replace(section.unwrap_or_default());
+            self.change_section(section);
         }
+    }
+
+    #[inline(never)]
+    fn change_section(&self, section: Option<Section>) {
+        self.inherits.set(section.is_some());
+        self.extra().section.replace(section.unwrap_or_default());
     }
 }
 

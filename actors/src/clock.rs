@@ -74,7 +74,7 @@ impl TurnClock {
     }
 
     /// Somebody has run: reads the clock if it is time to. Returns whether that took long.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ran(&self, core: &Core, name: &'static str) -> bool {
         if !std::ptr::eq(self.ran.get(), name) {
             self.others.set(!self.ran.replace(name).is_empty());

@@ -233,7 +233,7 @@ impl<A: Actor> Context<A> {
     /// handled.
     #[inline]
     pub(crate) fn take_another<M: Message>(&mut self) -> Option<Msg<M>> {
-        if !self.core.clock.allows() {
+        if self.cell.is_handed() || !self.core.clock.allows() {
             return None;
         }
         let told = if self.cell.may_go_on() {

@@ -50,7 +50,7 @@ pub(crate) struct Walk {
 }
 
 /// How many asks may be handled within each other's polls: the stack has to hold all of them.
-const HANDOVERS: u32 = 8;
+pub(crate) const HANDOVERS: u32 = 8;
 
 impl Walk {
     pub(crate) fn hold_out(&self, delivery: Delivery) {
@@ -68,6 +68,11 @@ impl Walk {
     #[inline]
     pub(crate) fn take_shared(&self) -> Option<Frame> {
         self.shared.take()
+    }
+
+    /// Walks that have been interrupted for this one.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth.get()
     }
 
     #[inline]
@@ -97,7 +102,7 @@ impl Walk {
     }
 
     /// Whether nothing is left to be walked.
-    #[inline]
+    #[inline(always)]
     fn is_at_end(&self) -> bool {
         self.frames.borrow().as_ref().is_none_or(Frames::is_at_end)
     }
