@@ -39,12 +39,17 @@ pub(crate) struct ActorTable {
     max: usize,
     cells: RefCell<Slab<Rc<ActorCell>>>,
     generation: Cell<u32>,
+    /// Cells of actors that have ended. When nobody else holds one its memory is used again.
+    old: RefCell<Vec<Rc<ActorCell>>>,
     /// Wakers for polls of actors that have none of their own. One is given to the actor only if the
     /// actor keeps it, that is, if its handler is suspended; so handlers that are not cost no waker.
     /// There are as many as polls within each other; the one that was given back last is the first to be used.
     first_spare: Cell<Option<Rc<OwnWaker>>>,
     spares: RefCell<Vec<Rc<OwnWaker>>>,
 }
+
+/// How many cells of actors that have ended are kept at most.
+const OLD_CELLS: usize = 1024;
 
 /// References to a waker that nobody has kept: the two in [`OwnWaker`].
 const UNSHARED: usize = 2;
@@ -56,6 +61,7 @@ impl ActorTable {
             max,
             cells: RefCell::default(),
             generation: Cell::new(0),
+            old: RefCell::default(),
             first_spare: Cell::new(None),
             spares: RefCell::default(),
         }
@@ -117,14 +123,34 @@ impl ActorTable {
         self.generation.set(generation);
         let vacant = cells.vacant_entry();
         let address = core.address(Slot::new(self.worker, vacant.key()), generation);
-        let cell = Rc::new(ActorCell::new(address, type_name::<A>(), &A::MAILBOX));
+        let cell = self.put_into_old(ActorCell::new(address, type_name::<A>(), &A::MAILBOX));
         vacant.insert(cell.clone());
         Ok(cell)
     }
 
-    fn remove(&self, address: Address) -> Option<Rc<ActorCell>> {
-        self.look(address.slot().index(), address.generation(), |_| ())?;
-        Some(self.cells.borrow_mut().remove(address.slot().index()))
+    /// The cell in memory that another one has had before, if there is any.
+    fn put_into_old(&self, cell: ActorCell) -> Rc<ActorCell> {
+        let mut old = self.old.borrow_mut();
+        if let Some(mut place) = old.pop()
+            && let Some(last) = Rc::get_mut(&mut place)
+        {
+            *last = cell;
+            return place;
+        }
+        Rc::new(cell)
+    }
+
+    /// Takes out an actor that has ended. Its memory is kept for another one, if that is worth it.
+    fn remove(&self, address: Address) -> bool {
+        if self.look(address.slot().index(), address.generation(), |_| ()).is_none() {
+            return false;
+        }
+        let cell = self.cells.borrow_mut().remove(address.slot().index());
+        let mut old = self.old.borrow_mut();
+        if old.len() < OLD_CELLS && cell.is_bare() {
+            old.push(cell);
+        }
+        true
     }
 }
 
@@ -370,8 +396,19 @@ impl Core {
         }
     }
 
+    /// What waits in the mailbox of an actor that has ended is for nobody.
+    fn refuse_leftovers(&self, cell: &ActorCell) {
+        for parked in cell.take_leftovers() {
+            let delivery = Delivery::from(parked);
+            if let Some(Source::Watch(watch)) = delivery.source {
+                self.watches.dropped(watch);
+            }
+            self.refuse_dead(delivery);
+        }
+    }
+
     fn end_actor(self: &Rc<Self>, cell: &Rc<ActorCell>, life: Option<Life>, exit: Exit) {
-        if self.actors.remove(cell.address).is_none() {
+        if !self.actors.remove(cell.address) {
             return;
         }
         self.shared.loads[self.worker()].fetch_sub(1, Ordering::Relaxed);
@@ -387,12 +424,8 @@ impl Core {
         }
         self.burying.set(before);
         self.cancel_alarms_of(cell);
-        for parked in cell.take_leftovers() {
-            let delivery = Delivery::from(parked);
-            if let Some(Source::Watch(watch)) = delivery.source {
-                self.watches.dropped(watch);
-            }
-            self.refuse_dead(delivery);
+        if cell.has_mail() {
+            self.refuse_leftovers(cell);
         }
         drop(cell.known_extra().map(|extra| extra.waker.take()));
         cell.close(exit);

@@ -401,7 +401,17 @@ impl ActorCell {
     }
 
     fn has_work(&self) -> bool {
-        self.turns.get() > 0 || !self.mailbox.borrow().is_empty()
+        self.turns.get() > 0 || self.has_mail()
+    }
+
+    /// Whether messages wait in the mailbox.
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.mailbox.borrow().is_empty()
+    }
+
+    /// Whether it holds no memory but its own.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.extra.get().is_none() && self.mailbox.borrow().capacity() == 0
     }
 
     /// Where the message is that [`Signal::Message`] speaks of.

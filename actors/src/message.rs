@@ -72,7 +72,7 @@ impl<M: Message<Passing = annulus_codec::passing::ByArchive> + Archivable> Msg<M
 impl<M: Message<Passing = annulus_codec::passing::ByValue> + Send> Msg<M> {
     /// The message itself.
     pub fn into_inner(self) -> M {
-        *self.carrier
+        self.carrier.into_message()
     }
 }
 

@@ -299,6 +299,11 @@ impl Watches {
         watches.extract_if(all, |_, _| true).collect()
     }
 
+    /// Whether nobody here watches or is watched.
+    fn are_none(&self) -> bool {
+        self.open.borrow().is_empty() && self.watchers.borrow().is_empty()
+    }
+
     /// Takes out the watchers of an actor.
     fn take_watchers(&self, target: Target) -> Vec<Watcher> {
         let mut watchers = self.watchers.borrow_mut();
@@ -444,6 +449,9 @@ impl Core {
 
     /// An actor has ended: it watches nobody any more, and whoever watches it is told.
     pub(crate) fn end_watches(self: &Rc<Self>, cell: &ActorCell, exit: Exit) {
+        if self.watches.are_none() {
+            return;
+        }
         for (watch, open) in self.watches.take_open(cell.address.slot()) {
             self.call_off(watch, &open);
         }
@@ -535,9 +543,8 @@ impl Core {
         for _ in 0..if planted(Bug::DownTwice) { 2 } else { 1 } {
             let Target { slot, generation } = Target::of(watcher.address);
             let header = Header::new(Kind::Tell, slot, generation, Down::ID, 0);
-            let message = Box::new(Down { watch, who, why });
-            let value = Value { header, extensions: None, admission: Admission::Always, message };
-            let mut delivery = Delivery::new(Envelope::Value(Box::new(value)), None);
+            let value = Value::new(header, None, Admission::Always, Down { watch, who, why });
+            let mut delivery = Delivery::new(Envelope::Value(value), None);
             delivery.source = Some(Source::Watch(watch));
             // An actor that is to end takes nothing more.
             if watcher.keep_place(Admission::Always).is_ok() {

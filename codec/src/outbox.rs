@@ -401,8 +401,8 @@ impl Outbox {
     }
 
     /// Queues a message that passes by value, if [`admits_value`](Self::admits_value) says so.
-    pub(crate) fn push_value(&mut self, value: Value) {
-        self.push_single(Waiting::Value(Box::new(value)));
+    pub(crate) fn push_value(&mut self, value: Box<Value>) {
+        self.push_single(Waiting::Value(value));
     }
 
     /// Queues a frame that consists of a header alone: a failure, or a system frame.

@@ -1,6 +1,6 @@
 //! How a message gets from its sender to its receiver: as an archive, or by value.
 
-use std::any::Any;
+use std::{any::Any, marker::PhantomData, ops::Deref};
 
 use crate::{
     address::{Address, Slot},
@@ -34,16 +34,68 @@ pub struct Apart {
 }
 
 /// A message that passes by value.
+// The message is a part of it, so that it takes one allocation in all.
 #[derive(Debug)]
-pub struct Value {
+pub struct Value<T: ?Sized = dyn Any + Send> {
     /// The same header as of a frame.
     pub header: Header,
     /// What its handler inherits; `None` if that is nothing.
     pub extensions: Option<Box<Extensions>>,
     /// Whether it heeds the limits of the receiver's mailbox.
     pub admission: Admission,
+    /// The message itself, in an option from which it can be taken.
+    message: T,
+}
+
+impl Value {
+    /// A message with what goes along with it.
+    pub fn new<M: Send + 'static>(
+        header: Header,
+        extensions: Option<Box<Extensions>>,
+        admission: Admission,
+        message: M,
+    ) -> Box<Self> {
+        Box::new(Value { header, extensions, admission, message: Some(message) })
+    }
+
+    /// The message, if it is one of these.
+    pub fn message<M: 'static>(&self) -> Option<&M> {
+        self.message.downcast_ref::<Option<M>>()?.as_ref()
+    }
+
+    /// Takes the message, if it is one of these.
+    pub fn into_message<M: 'static>(mut self: Box<Self>) -> Option<M> {
+        self.message.downcast_mut::<Option<M>>()?.take()
+    }
+}
+
+/// A received message that passes by value.
+#[derive(Debug)]
+pub struct Moved<M> {
+    value: Box<Value>,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M: 'static> Moved<M> {
+    fn new(value: Box<Value>) -> Result<Self, Box<Value>> {
+        if value.message::<M>().is_none() {
+            return Err(value);
+        }
+        Ok(Moved { value, message: PhantomData })
+    }
+
     /// The message itself.
-    pub message: Box<dyn Any + Send>,
+    pub fn into_message(self) -> M {
+        self.value.into_message().expect("it is one of these: `new` has seen to it")
+    }
+}
+
+impl<M: 'static> Deref for Moved<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        self.value.message().expect("it is one of these: `new` has seen to it")
+    }
 }
 
 impl Envelope {
@@ -225,7 +277,7 @@ pub enum ByValue {}
 
 impl<M: Message + Send> Passing<M> for ByValue {
     type View = M;
-    type Carrier = Box<M>;
+    type Carrier = Moved<M>;
     const CROSSES_NODES: bool = false;
 
     fn pack(
@@ -238,7 +290,7 @@ impl<M: Message + Send> Passing<M> for ByValue {
         outbox.admits_value(admission)?;
         let message = message.take().expect("the caller gives a message");
         let extensions = extensions.map(|extensions| Box::new(extensions.clone()));
-        outbox.push_value(Value { header, extensions, admission, message: Box::new(message) });
+        outbox.push_value(Value::new(header, extensions, admission, message));
         Ok(())
     }
 
@@ -252,36 +304,39 @@ impl<M: Message + Send> Passing<M> for ByValue {
         None
     }
 
-    fn open_small(_: Small) -> Result<Box<M>, AccessError> {
+    fn open_small(_: Small) -> Result<Moved<M>, AccessError> {
         Err(AccessError::WrongPassing(M::ID))
     }
 
-    fn open(envelope: Envelope) -> Result<Box<M>, AccessError> {
+    fn open(envelope: Envelope) -> Result<Moved<M>, AccessError> {
         match envelope {
-            Envelope::Value(value) => value.message.downcast().map_err(|_| {
+            Envelope::Value(value) => Moved::new(value).map_err(|value| {
                 AccessError::WrongMessage { expected: M::ID, found: value.header.message }
             }),
             Envelope::Frame(_) | Envelope::Apart(_) => Err(AccessError::WrongPassing(M::ID)),
         }
     }
 
-    fn take(frames: &mut Frames) -> Option<(Header, Result<Box<M>, AccessError>)> {
+    fn take(frames: &mut Frames) -> Option<(Header, Result<Moved<M>, AccessError>)> {
         let frame = frames.next()?;
         Some((frame.header(), Err(AccessError::WrongPassing(M::ID))))
     }
 
-    fn take_told(_: &mut Frames, _: Slot, _: u32) -> Option<Box<M>> {
+    fn take_told(_: &mut Frames, _: Slot, _: u32) -> Option<Moved<M>> {
         None
     }
 
-    fn forward(carrier: Box<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
+    fn forward(carrier: Moved<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
         outbox.admits_value(Admission::Always)?;
-        let admission = Admission::Bounded;
-        outbox.push_value(Value { header, extensions: None, admission, message: carrier });
+        let mut value = carrier.value;
+        value.header = header;
+        value.extensions = None;
+        value.admission = Admission::Bounded;
+        outbox.push_value(value);
         Ok(())
     }
 
-    fn view(carrier: &Box<M>) -> &M {
+    fn view(carrier: &Moved<M>) -> &M {
         carrier
     }
 }

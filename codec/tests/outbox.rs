@@ -63,7 +63,7 @@ fn numbers(parcel: Parcel) -> Vec<u64> {
     match parcel {
         Parcel::Single(Envelope::Value(value)) => {
             let header = value.header;
-            assert_eq!(value.message.downcast::<Moved>().unwrap().0, header.correlation);
+            assert_eq!(value.into_message::<Moved>().unwrap().0, header.correlation);
             vec![header.correlation]
         }
         Parcel::Single(envelope) => {

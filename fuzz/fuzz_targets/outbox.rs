@@ -389,8 +389,8 @@ impl Model {
         assert_eq!(envelope.payload_len(), expected.payload.len());
         let found = match envelope {
             Envelope::Value(value) => {
-                let extensions = value.extensions.map_or_else(Extensions::default, |boxed| *boxed);
-                let moved = value.message.downcast::<Moved>().expect("only these are pushed");
+                let extensions = value.extensions.as_deref().cloned().unwrap_or_default();
+                let moved = value.into_message::<Moved>().expect("only these are pushed");
                 Expected { value: Some(moved.0), ..expect(header, &[], extensions, true) }
             }
             envelope => {
