@@ -13,8 +13,9 @@ use std::{
 use annulus_codec::{
     address::Address,
     frame::{Frame, Kind},
-    message::MessageId,
+    message::{Message, MessageId},
     outbox::Admission,
+    passing::{Envelope, Passing},
     yard::Yard,
 };
 
@@ -27,6 +28,7 @@ use crate::{
     error::TellError,
     planted::{Bug, planted},
     tasks::{OwnWaker, TaskKey},
+    walk::Carrier,
 };
 
 /// An actor's whole life: its start, one message after the other, its end.
@@ -446,21 +448,25 @@ impl ActorCell {
 
     /// Takes the message at the front of the mailbox, if it is this one, told and plain, and comes next.
     #[inline]
-    pub(crate) fn dequeue_told(&self, message: MessageId) -> Option<Frame> {
+    pub(crate) fn dequeue_told<M: Message>(&self) -> Option<Carrier<M>> {
         if self.orders.get().is_some() || self.turns.get() > 0 || self.budget.get() == 0 {
             return None;
         }
         let mut mailbox = self.mailbox.borrow_mut();
         let Some(Parked::Plain(frame)) = mailbox.front() else { return None };
-        let header = frame.header();
-        if header.message != message || header.kind != Kind::Tell {
-            return None;
+        let copied = M::Passing::copy_told(frame);
+        if copied.is_none() {
+            let header = frame.header();
+            if header.message != M::ID || header.kind != Kind::Tell {
+                return None;
+            }
         }
         let Some(Parked::Plain(frame)) = mailbox.pop_front() else { return None };
         drop(mailbox);
         self.budget.set(self.budget.get() - 1);
         self.dequeued(frame.body_len());
-        Some(frame)
+        // It has been archived as this message, so it opens as this.
+        copied.or_else(|| M::Passing::open(Envelope::Frame(frame)).ok())
     }
 
     /// Everything that will not be handled any more.

@@ -239,8 +239,7 @@ impl<A: Actor> Context<A> {
         let told = if self.cell.may_go_on() {
             self.core.walk.take_told_for::<M>(&self.cell)?
         } else {
-            // It has been archived as this message, so it opens as this.
-            M::Passing::open(Envelope::Frame(self.cell.dequeue_told(M::ID)?)).ok()?
+            self.cell.dequeue_told::<M>()?
         };
         self.count_handled();
         self.cell.enter_section(None);

@@ -70,10 +70,10 @@ impl<P> ActorRef<P> {
     where
         P: Accepts<M, I>,
     {
-        if Core::try_with(|core| core.tell_more(self.address, &message)) == Some(true) {
-            return Ok(());
-        }
-        self.tell_at_length(message)
+        let told = Core::try_with(|core| {
+            core.tell_more(self.address, &message) || core.tell_flat(self.address, &message)
+        });
+        if told == Some(true) { Ok(()) } else { self.tell_at_length(message) }
     }
 
     /// As [`tell`](Self::tell).

@@ -50,6 +50,21 @@ impl Core {
         told
     }
 
+    /// Tells another actor of this worker a flat message. Returns whether it did; if not, nothing has happened, and
+    /// the long way finds out why.
+    #[inline(never)]
+    pub(crate) fn tell_flat<M: Message>(&self, to: Address, message: &M) -> bool {
+        let other = to.shares_worker(self.home()) && !self.runs_now(to);
+        if !other || self.keep_place(to, Admission::Bounded).is_err() {
+            return false;
+        }
+        let told = M::Passing::append_told(message, to, &mut self.inbox.borrow_mut());
+        if !told {
+            self.give_place(to);
+        }
+        told
+    }
+
     /// Keeps a place in the mailbox of an actor of this worker, or more of them if it is told again.
     #[inline(always)]
     pub(crate) fn keep_place(&self, to: Address, admission: Admission) -> Result<(), TellError> {

@@ -214,7 +214,7 @@ impl Mixture {
     }
 }
 
-type Carrier<M> = <<M as Message>::Passing as Passing<M>>::Carrier;
+pub(crate) type Carrier<M> = <<M as Message>::Passing as Passing<M>>::Carrier;
 
 /// A message and its header, or why it is none.
 type Taken<M> = (Header, Result<Carrier<M>, AccessError>);

@@ -332,6 +332,22 @@ impl Frame {
         self.bytes.len() - HEADER_LEN
     }
 
+    /// The message, if this frame of this process is just this, told, and such messages are copied.
+    #[inline(always)]
+    pub(crate) fn copy_told<M: Archivable>(&self) -> Option<Archived<M>> {
+        if !const { Held::<M>::COPIED } || self.bytes.is_marked() {
+            return None;
+        }
+        let payload_len = const { size_of::<M>() as u32 };
+        let told = Header::new(Kind::Tell, Slot::from_bits(0), 0, M::ID, 0);
+        let told = Header { payload_len, ..told };
+        let frame = self.bytes.get(..told.frame_len())?;
+        if !(same_word(frame, &told, 0) && same_word(frame, &told, 2)) {
+            return None;
+        }
+        Archived::copy_of(&frame[HEADER_LEN..][..size_of::<M>()]).ok()
+    }
+
     /// The archive.
     #[inline]
     pub fn payload(&self) -> &[u8] {
@@ -401,6 +417,13 @@ impl Frame {
     }
 }
 
+/// Whether a frame has the same as this header in one of its words: lengths, kind and flags in the first, the
+/// actor in the next, then the message, then the correlation id.
+#[inline(always)]
+fn same_word(frame: &[u8], header: &Header, word: usize) -> bool {
+    frame.as_chunks::<8>().0[word] == header.to_bytes().as_chunks().0[word]
+}
+
 /// Walks frames that an outbox of this process wrote, from front to back.
 #[derive(Debug)]
 pub struct Frames(Cursor);
@@ -466,10 +489,7 @@ impl Frames {
         let payload_len = const { size_of::<M>() as u32 };
         let header = Header { payload_len, ..Header::new(Kind::Tell, slot, generation, M::ID, 0) };
         let frame = self.0.rest().get(..header.frame_len())?;
-        // Whole words at once: lengths, kind and flags; the actor; the message.
-        let same =
-            |word: usize| frame.as_chunks::<8>().0[word] == header.to_bytes().as_chunks().0[word];
-        if !(same(0) && same(1) && same(2)) {
+        if !(0..3).all(|word| same_word(frame, &header, word)) {
             return None;
         }
         let archived = self.open_next(&header).ok()?;
