@@ -64,6 +64,7 @@ mod marks;
 mod net;
 mod random;
 mod seeds;
+mod sending;
 mod sim;
 mod trace;
 mod watching;
@@ -77,6 +78,7 @@ pub use crate::{
     marks::Marks,
     random::Random,
     seeds::run_seeds,
+    sending::SendChecks,
     sim::{Leftovers, Sim},
     watching::{Owed, WatchChecks},
 };
