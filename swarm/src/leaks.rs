@@ -10,12 +10,12 @@ use annulus_sim::{Checks, Sim};
 const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Chunks that a worker without links holds: those that datagrams are received in, the one that they are
-/// written in, the ones that messages and answers to the worker itself are written in, and the one that
-/// small messages of other workers come in.
-const CHUNKS: usize = 16 + 1 + 1 + 1 + 1;
+/// written in, the ones that messages and answers to the worker itself are written in, the one for what actors
+/// tell themselves, and the one that small messages of other workers come in.
+const CHUNKS: usize = 16 + 1 + 1 + 1 + 1 + 1;
 
 /// Names of actors of a worker at most.
-const NAMES: usize = 2;
+const NAMES: usize = 3;
 
 /// Chunks for each link: one to receive in, and one to write in.
 const CHUNKS_OF_LINK: usize = 2;

@@ -5,6 +5,7 @@ mod args;
 mod batch;
 mod business;
 mod clerk;
+mod crowd;
 mod leaks;
 mod pace;
 mod plan;

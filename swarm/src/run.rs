@@ -3,12 +3,13 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use annulus::{Limits, NodeBuilder, NodeHandle};
-use annulus_sim::{Checks, Faults, Leftovers, Marks, Random, Sim, Sums, WatchChecks};
+use annulus_sim::{Checks, Faults, Leftovers, Marks, Random, SendChecks, Sim, Sums, WatchChecks};
 
 use crate::{
     actors::{Canceller, Clockmaker, Hermit, Say, Shopkeeper, shop},
     business::Business,
     clerk::{Books, Clerk},
+    crowd::{Host, Occasion, host},
     leaks, plan,
     traffic::{Customer, Shops},
     watchers::{self, Errand, Watcher, watcher},
@@ -58,6 +59,8 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     let books = Books::new(checks.clone(), business.clone());
     let seen = WatchChecks::new(checks.clone());
     let mut watching = Errand::new(&business, &seen, &checks, &shops, seed);
+    let sent = SendChecks::new(checks.clone());
+    let mut occasion = Occasion::new(&business, &checks, &sent, &shops, calm, seed);
     let ports = Ports { moves: random.happens(0.5), moved: Rc::default() };
     // An ask without a limit does not time out, so what it waits for in vain shows.
     let limits = Limits { ask_timeout: Duration::from_hours(1), ..Limits::default() };
@@ -65,8 +68,8 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     for (name, workers) in &shops {
         let (checks, shops, random) = (checks.clone(), shops.clone(), random.fork());
         let (business, clerks) = (business.clone(), books.clone());
-        let watching = watching.fork();
-        let set_up = SetUp { checks, business, shops, random, quiet, clerks, watching };
+        let (watching, occasion) = (watching.fork(), occasion.fork());
+        let set_up = SetUp { checks, business, shops, random, quiet, clerks, watching, occasion };
         let (ports, lives) = (ports.clone(), Cell::new(0));
         let settings = move |node: NodeBuilder| {
             ports.open(node, lives.replace(lives.get() + 1)).limits(limits)
@@ -83,6 +86,7 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
     everyone_reaches_everyone(&mut sim, &checks, &shops);
     business.close();
     leaks::at_rest(&mut sim, &checks);
+    sent.insist();
     if calm {
         nothing_failed(&checks);
     }
@@ -94,6 +98,7 @@ pub(crate) fn run(seed: u64, settings: &Settings, aloud: bool) -> Outcome {
         marks.hit("node came back elsewhere");
     }
     marks.add(&seen.marks());
+    marks.add(&sent.marks());
     Outcome {
         violations: sums.violations.clone(),
         marks,
@@ -144,6 +149,7 @@ struct SetUp {
     quiet: bool,
     clerks: Books,
     watching: Errand,
+    occasion: Occasion,
 }
 
 impl SetUp {
@@ -164,6 +170,10 @@ impl SetUp {
             let Ok(keeper) = node.spawn_with(worker, keeper).await else { return };
             let _ = shop(worker).register(keeper).await;
             let _ = node.spawn_with(worker, customer).await;
+            let occasion = self.occasion.fork();
+            let crowd = node.spawn_with(worker, move || Host::new(occasion)).await;
+            let Ok(crowd) = crowd else { return };
+            let _ = host(worker).register(crowd).await;
             if worker == 0 {
                 let (books, id) = (self.clerks.clone(), node.name().to_owned());
                 let _ = node.spawn_with(worker, move || Clerk::new(books, id)).await;
