@@ -49,6 +49,14 @@ pub enum Bug {
     EarlyLoss,
     /// References outlive the session that they were got in.
     OldReferences,
+    /// A broadcast goes behind what waits after it.
+    LateBroadcast,
+    /// What an actor tells itself takes the way through the inbox at times, and is overtaken there.
+    OvertakeItself,
+    /// An ask is handed over before what its receiver has been told before.
+    EarlyHandOver,
+    /// A message that says more than its header overtakes what waits in the mailbox.
+    JumpMailbox,
 }
 
 /// All of them, for whoever plants them.
@@ -75,6 +83,10 @@ pub const BUGS: &[Bug] = &[
     Bug::EarlyDown,
     Bug::EarlyLoss,
     Bug::OldReferences,
+    Bug::LateBroadcast,
+    Bug::OvertakeItself,
+    Bug::EarlyHandOver,
+    Bug::JumpMailbox,
 ];
 
 /// Whether a fault is at work.

@@ -26,6 +26,7 @@ use crate::{
     contain::OnDrop,
     core::Core,
     delivery::{Delivery, Origin, Peer, Section, is_plain},
+    planted::{Bug, planted},
     respond::ReplyTo,
 };
 
@@ -258,7 +259,7 @@ impl Core {
             // What is handled now may end the actor whose task it is, and then the task must not go on.
             && !self.tasks.an_owned_one_runs.get()
             && self.walk.spreading.get() == 0
-            && self.walk.is_at_end()
+            && (self.walk.is_at_end() || planted(Bug::EarlyHandOver))
             && self.inbox.borrow().is_empty();
         if !nothing_waits || self.clock.is_over() || !self.clock.allows() {
             return None;
@@ -426,12 +427,23 @@ impl Core {
     /// A frame from a worker of this node.
     fn dispatch_own(self: &Rc<Self>, frame: Frame, header: &Header, promised: bool) {
         if header.kind == Kind::Broadcast {
+            if planted(Bug::LateBroadcast) && promised && !self.walk.is_at_end() {
+                return self.push_again(frame);
+            }
             return self.spread(frame, header.message, promised);
         }
         if header.extension_len > 0 {
             return self.dispatch_extended(frame, promised);
         }
         self.dispatch(Envelope::Frame(frame), Origin::Local, None, promised);
+    }
+
+    /// Puts a broadcast of this worker behind all that is in the inbox.
+    fn push_again(&self, frame: Frame) {
+        let address = |(slot, generation)| self.address(slot, generation);
+        let targets: Vec<_> = frame.targets().map(address).collect();
+        // The fault is not about a queue that is full.
+        let _ = self.inbox.borrow_mut().push_broadcast(&targets, &frame.into_shared());
     }
 
     /// Hands a broadcast to its receivers: at once to those who are idle.
