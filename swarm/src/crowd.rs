@@ -7,7 +7,7 @@ mod voice;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
 
@@ -102,6 +102,8 @@ struct Crowd {
     /// Mortal members that have been told to end.
     ending: RefCell<BTreeSet<u64>>,
     far: RefCell<Vec<Peer>>,
+    /// Who waits for what is asked in few bytes, by its asker and number.
+    chains: RefCell<BTreeMap<(u64, u64), Vec<u64>>>,
     /// The asker that is being polled, and the number of its question.
     polled: Cell<Option<(u64, u64)>>,
 }
@@ -150,6 +152,7 @@ impl Host {
             mortals: RefCell::default(),
             ending: RefCell::default(),
             far: RefCell::default(),
+            chains: RefCell::default(),
             polled: Cell::default(),
         };
         Host { crowd: Rc::new(crowd), random }

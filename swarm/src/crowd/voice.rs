@@ -7,7 +7,7 @@ use annulus_sim::Random;
 
 use super::{
     Crowd, Peer, Reach,
-    member::{Essay, Talk, Word},
+    member::{Essay, Talk, Whisper, Word},
 };
 
 /// Every so many broadcasts are of a text, and one in so many of those is larger than a chunk.
@@ -34,11 +34,18 @@ impl Voice {
         self.numbers.get()
     }
 
-    /// Tells somebody a word. Returns whether it was taken.
+    /// Tells somebody a word, half of them in few bytes, several in a row. Returns whether it was taken.
     pub(super) fn tell(&self, to: &Peer, fuel: u64) -> bool {
-        let number = self.next();
-        let told = to.place.tell(Word { sender: self.id, number, fuel });
-        self.account(to, number, told.map_err(|undelivered| undelivered.reason))
+        let (sender, number) = (self.id, self.next());
+        let told = if number % 8 < 4 {
+            let word = Word { sender, number, fuel };
+            to.place.tell(word).map_err(|undelivered| undelivered.reason)
+        } else {
+            let (sender, number, fuel) = (sender as u32, number as u32, fuel as u32);
+            let whisper = Whisper { sender, number, fuel };
+            to.place.tell(whisper).map_err(|undelivered| undelivered.reason)
+        };
+        self.account(to, number, told)
     }
 
     /// Tells all of them the same; one who is named twice gets it twice.
