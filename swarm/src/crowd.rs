@@ -189,7 +189,7 @@ impl Handler<Who> for Host {
 /// Tells members to begin, again and again.
 async fn begin(crowd: Rc<Crowd>, mut random: Random) {
     while crowd.is_open() {
-        sleep(Duration::from_millis(random.between(1, 600))).await;
+        sleep(Duration::from_millis(random.between(1, 1000))).await;
         for _ in 0..random.between(1, 3) {
             let member = pick(&crowd.members.borrow(), &mut random);
             if let Some(Peer { place, .. }) = member {
