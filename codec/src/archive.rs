@@ -431,15 +431,19 @@ impl<M: Archivable> Deref for Archived<M> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: there are two constructors. `finish` has just archived an `M`. `from_parts` found the
-        // message id to be that of `M`, and either validated the payload or knows that this process wrote
-        // it with `write_frame`, `write_flat` or `finish`, which bind the id to the type (the contracts of
-        // `Message` and `Layout`, with the trust in hashes that the module `message` describes): frames are
-        // not foreign only if they come out of an outbox, which writes messages (`push_message`), passes on
-        // what is an `Archived` of the type that it names (`push_archived`), or keeps the mark of what is
-        // foreign (`push_relayed`). Payloads start at multiples of 16, of which `from_parts` makes sure if
-        // they are foreign, so an archive stays aligned when it is copied. They never change. What is flat is
-        // all of its payload: `from_parts` makes sure, and `finish` has written nothing else.
+        // SAFETY: there are four constructors. `finish` has just archived an `M`; `of_small` has the bytes of an
+        // `M` that is its own archive. `from_parts` found the message id to be that of `M`, and either
+        // validated the payload or knows that this process wrote it with `write_frame`, `write_flat` or
+        // `finish`, which bind the id to the type (the contracts of `Message` and `Layout`, with the trust in
+        // hashes that the module `message` describes); so do those who call `copy_of`. Frames are not
+        // foreign only if they come out of an outbox, which writes messages (`push_message`), passes on what is
+        // an `Archived` of the type that it names (`push_archived`), keeps the mark of what is foreign
+        // (`push_relayed`), or puts a whole frame of this process into one that says so by a flag which
+        // nobody else sets (`push_broadcast`, `into_shared`). Payloads start at multiples of 16, of which
+        // `from_parts` makes sure if they are foreign, so an archive stays aligned when it is copied, into a
+        // frame or into the words of a `Held`, which takes none that need more than words do. They never
+        // change. What is flat is all of its payload: `from_parts` and `Held` make sure, and `finish` has
+        // written nothing else.
         unsafe {
             if const { is_flat::<M>() } {
                 &*self.bytes().as_ptr().cast()

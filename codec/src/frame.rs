@@ -52,12 +52,13 @@ pub enum Kind {
     /// A timer of the receiving actor; the correlation id names it. Never leaves its worker.
     Timer = 6,
     /// A told message for several actors of one worker. Where other frames have extensions it has the
-    /// [targets](Frame::targets), and its payload is the frame that each of them gets. Never leaves its node.
+    /// [targets](Frame::targets), where they have a generation the number of these, and its payload is the
+    /// frame that each of them gets. Never leaves its node.
     Broadcast = 7,
 }
 
 impl Kind {
-    /// Whether the payload is a message; the others have no payload.
+    /// Whether the payload is a message. The payload of a broadcast is a frame; the others have none.
     pub fn carries_message(self) -> bool {
         !matches!(self, Kind::Failure | Kind::System | Kind::Broadcast)
     }
