@@ -12,15 +12,15 @@ use annulus_codec::{
     archive::Archived,
     chunk::ChunkPool,
     extension::Extensions,
-    frame::{FrameReader, Header, Kind},
+    frame::{Frame, FrameReader, Header, Kind},
     message::Message,
-    outbox::{Admission, Destination, Landing, Outbox, Parcel},
+    outbox::{Admission, Destination, Landing, Outbox, Parcel, PushError},
 };
 use common::*;
 
 /// Whether one of the frames in the parcel is read as a text without a check.
 fn forged(parcel: Parcel) -> bool {
-    let opens = |frame: annulus_codec::frame::Frame| {
+    let opens = |frame: Frame| {
         let trusted = frame.trusted();
         let valid = annulus_codec::archive::validate::<Text>(frame.payload()).is_ok();
         let message = frame.header().message == Text::ID && frame.header().kind.carries_message();
@@ -269,4 +269,59 @@ fn an_archive_that_is_in_place_by_chance_is_refused() {
     assert!(annulus_codec::archive::validate::<Wide>(frame.payload()).is_ok());
     // A copy of it, which nobody would check again, would be in its place, and the number out of it.
     assert!(Archived::<Wide>::open(frame).is_err());
+}
+
+/// Bytes that may look like anything.
+#[derive(annulus_codec::rkyv::Archive, annulus_codec::rkyv::Serialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+struct Raw([u8; 48]);
+message!(Raw, "test.Raw");
+
+fn raw() -> Raw {
+    Raw(garbage().try_into().expect("a header and a payload of 16 bytes"))
+}
+
+/// The headers of broadcasts that are to be had: one that is made up, and that of a real one.
+fn broadcast_headers() -> [Header; 2] {
+    let mut outbox = Outbox::new(Destination::Here, LIMITS, pool());
+    let header = header_of::<Text>(Kind::Tell, 0);
+    let text = Text("a word".into());
+    outbox.push_message(header, None, &text, Admission::Always).unwrap();
+    let text = frames_of(outbox.pop().unwrap()).remove(0);
+    let target = Address::new(NodeId::from_bits(8), 1, Slot::new(1, 2), 3);
+    outbox.push_broadcast(&[target], &text).unwrap();
+    let broadcast = frames_of(outbox.pop().unwrap()).remove(0);
+    assert_eq!(broadcast.clone().into_shared().payload(), text.payload());
+    [header_of::<Raw>(Kind::Broadcast, 1), broadcast.header()]
+}
+
+/// Whether a frame comes out of what is pushed into an outbox, as the message of a broadcast does.
+fn unwraps(push: impl FnOnce(&mut Outbox) -> Result<(), PushError>) -> bool {
+    let mut outbox = Outbox::new(Destination::Here, LIMITS, pool());
+    if !matches!(quietly(|| push(&mut outbox)), Some(Ok(()))) {
+        return false;
+    }
+    let frame = frames_of(outbox.pop().unwrap()).remove(0);
+    quietly(|| frame.into_shared()).is_some()
+}
+
+#[test]
+fn a_message_under_the_header_of_a_broadcast_is_no_frame() {
+    for header in broadcast_headers() {
+        assert!(!unwraps(|outbox| outbox.push_message(header, None, &raw(), Admission::Always)));
+    }
+}
+
+#[test]
+fn an_archived_message_under_the_header_of_a_broadcast_is_no_frame() {
+    for header in broadcast_headers() {
+        assert!(!unwraps(|outbox| outbox.push_archived(header, archived_of(&raw()))));
+    }
+}
+
+#[test]
+fn the_header_of_a_broadcast_alone_has_no_frame_behind_it() {
+    for header in broadcast_headers() {
+        assert!(!unwraps(|outbox| outbox.push_header(header)));
+    }
 }
