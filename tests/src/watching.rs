@@ -19,6 +19,13 @@ pub struct Word {
     pub filling: Vec<u8>,
 }
 
+impl Word {
+    /// One as a [`Listener`] expects it.
+    pub fn new(number: u64) -> Self {
+        Word { number, filling: filling(number) }
+    }
+}
+
 /// Say so many words, and then meet this end.
 #[message(reply = Said)]
 #[derive(Debug)]
@@ -59,8 +66,7 @@ impl Handler<Talk> for Talker {
     async fn handle(&mut self, talk: Msg<Talk>, context: &mut Context<Self>) -> Said {
         let Talk { to, words, end } = talk.decode();
         let said = (0..words).try_for_each(|number| {
-            let word = Word { number, filling: filling(number) };
-            to.tell(word).map_err(|undelivered| undelivered.reason)
+            to.tell(Word::new(number)).map_err(|undelivered| undelivered.reason)
         });
         match end.as_str() {
             "stop" => context.stop(),

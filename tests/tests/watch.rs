@@ -89,6 +89,26 @@ fn p06_down_comes_behind_the_last_words_on_one_worker_and_across_workers() {
 }
 
 #[test]
+fn p06_down_comes_behind_the_last_words_of_one_that_somebody_kills() {
+    let node = Node::builder("ann").workers(2).start().unwrap();
+    for (from, at, to) in (0..8).map(|bits| (bits & 1, bits >> 1 & 1, bits >> 2)) {
+        let heard = Shared::default();
+        let listener = node.spawn_on(to, Listener::noting(&heard)).unwrap();
+        let talker = node.spawn_on(at, Talker).unwrap();
+        assert_eq!(follow(&node, listener, talker, 1), "");
+        eventually("the watch is known", || ends(&node).1 == 1);
+        let killed = node.run_on(from, async move || {
+            let talk = Talk { to: listener, words: WORDS, end: String::new() };
+            talker.tell(talk).unwrap();
+            talker.stop(StopMode::Kill).unwrap();
+        });
+        killed.unwrap();
+        let heard = heard.wait_for(WORDS as usize + 1);
+        assert_eq!(heard, words("killed"), "worker {from} kills one of {at}, {to} listens");
+    }
+}
+
+#[test]
 fn p06_down_comes_behind_the_last_words_across_nodes() {
     for (over, ann, bob) in [(Over::Tcp, 1, 1), (Over::Unix, 3, 2), (Over::Tcp, 1, 2)] {
         let pair = Pair::new(over, ann, bob);
@@ -226,7 +246,7 @@ fn p06_a_full_mailbox_does_not_refuse_it() {
     let taken = held.pair.ann.run(async move || {
         let mut taken = 0;
         loop {
-            match listener.tell(Word { number: 0, filling: vec![1; 10] }) {
+            match listener.tell(Word::new(0)) {
                 Ok(()) => taken += 1,
                 Err(undelivered) => return (taken, undelivered.reason),
             }
