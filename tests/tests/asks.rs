@@ -46,6 +46,25 @@ fn p08_outcome_timeout() {
 }
 
 #[test]
+fn p08_outcome_timeout_without_any_time_and_nobody_handles_it() {
+    for at in 0..2 {
+        let node = Node::builder("ann").workers(2).start().unwrap();
+        let done = Shared::default();
+        let worker = node.spawn_on(at, Worker::noting(&done)).unwrap();
+        let ended = node.run_on(0, async move || {
+            // It is idle when this is answered.
+            worker.ask(Ping).await.unwrap();
+            let ended = outcome(worker.ask(Number { number: 1 }).within(Duration::ZERO).await);
+            // What had been sent before would have been handled before this.
+            worker.ask(Ping).await.unwrap();
+            ended
+        });
+        assert_eq!(ended, Ok(Err(AskError::Timeout)), "of worker {at}");
+        assert_eq!(done.all(), ["ping", "ping"], "on worker {at}");
+    }
+}
+
+#[test]
 fn p08_outcome_timeout_by_the_limit_of_the_node() {
     let limits = Limits { ask_timeout: Duration::from_millis(5), ..Limits::default() };
     let node = Node::builder("ann").limits(limits).start().unwrap();
