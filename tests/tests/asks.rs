@@ -77,7 +77,8 @@ fn p08_outcome_timeout_by_the_limit_of_the_node() {
 fn p08_outcome_dead_if_it_had_stopped_before() {
     here_and_across(async |worker| {
         worker.stop(StopMode::Stop).unwrap();
-        worker.join().await.unwrap();
+        // It may have ended before this arrives.
+        let _ = worker.join().await;
         assert_eq!(outcome(worker.ask(Ping).await), Err(AskError::Dead));
     });
 }
