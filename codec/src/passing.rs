@@ -64,7 +64,7 @@ impl Value {
     }
 
     /// Takes the message, if it is one of these.
-    pub fn into_message<M: 'static>(mut self: Box<Self>) -> Option<M> {
+    pub fn take_message<M: 'static>(&mut self) -> Option<M> {
         self.message.downcast_mut::<Option<M>>()?.take()
     }
 }
@@ -85,8 +85,8 @@ impl<M: 'static> Moved<M> {
     }
 
     /// The message itself.
-    pub fn into_message(self) -> M {
-        self.value.into_message().expect("it is one of these: `new` has seen to it")
+    pub fn into_message(mut self) -> M {
+        self.value.take_message().expect("it is one of these: `new` has seen to it")
     }
 }
 

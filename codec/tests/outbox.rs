@@ -61,9 +61,9 @@ fn push_a_mix(outbox: &mut Outbox, destination: Destination, rounds: u64) -> u64
 /// The numbers of all that is in a parcel.
 fn numbers(parcel: Parcel) -> Vec<u64> {
     match parcel {
-        Parcel::Single(Envelope::Value(value)) => {
+        Parcel::Single(Envelope::Value(mut value)) => {
             let header = value.header;
-            assert_eq!(value.into_message::<Moved>().unwrap().0, header.correlation);
+            assert_eq!(value.take_message::<Moved>().unwrap().0, header.correlation);
             vec![header.correlation]
         }
         Parcel::Single(envelope) => {

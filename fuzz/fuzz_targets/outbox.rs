@@ -388,9 +388,9 @@ impl Model {
         let header = envelope.header();
         assert_eq!(envelope.payload_len(), expected.payload.len());
         let found = match envelope {
-            Envelope::Value(value) => {
+            Envelope::Value(mut value) => {
                 let extensions = value.extensions.as_deref().cloned().unwrap_or_default();
-                let moved = value.into_message::<Moved>().expect("only these are pushed");
+                let moved = value.take_message::<Moved>().expect("only these are pushed");
                 Expected { value: Some(moved.0), ..expect(header, &[], extensions, true) }
             }
             envelope => {
