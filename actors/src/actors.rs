@@ -105,7 +105,6 @@ impl ActorTable {
         let cells = self.cells.borrow();
         let cell = cells.get(index)?;
         let is_it = cell.address.generation() == generation || planted(Bug::StaleActor);
-        // `then` would be a call of its own.
         if is_it { Some(look(cell)) } else { None }
     }
 

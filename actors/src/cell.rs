@@ -363,6 +363,7 @@ impl ActorCell {
             if !self.has_work() {
                 drop(self.known_extra().map(|extra| extra.yard.take()));
                 self.attention.set(false);
+                self.handed.set(false);
                 self.phase.set(Phase::Idle);
                 return Poll::Pending;
             }
@@ -395,10 +396,15 @@ impl ActorCell {
         let mut mailbox = self.mailbox.borrow_mut();
         let settled = self.settled.replace(mailbox.len());
         for parked in mailbox.iter_mut().skip(settled) {
-            if let Parked::Plain(frame) = parked {
-                let moved = settle(frame.clone());
-                *frame = moved;
-            }
+            let frame = match parked {
+                Parked::Plain(frame) => frame,
+                Parked::Other(delivery) => match &mut delivery.envelope {
+                    Envelope::Frame(frame) => frame,
+                    Envelope::Apart(_) | Envelope::Value(_) => continue,
+                },
+            };
+            let moved = settle(frame.clone());
+            *frame = moved;
         }
     }
 

@@ -373,7 +373,8 @@ impl Core {
     /// Whether the innermost handler that runs is this actor's.
     #[inline(always)]
     pub(crate) fn runs_now(&self, actor: Address) -> bool {
-        actor.shares_place(self.running.get()) && actor.shares_node(self.home)
+        // The worker's own address, which stands for nobody, is no actor's, wherever a reference to it comes from.
+        actor.shares_place(self.running.get()) && actor.shares_node(self.home) && self.runs_actor()
     }
 
     /// Sends a message of the node's own actors to each other: it is never refused for want of room.

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use annulus_codec::{
@@ -11,7 +12,10 @@ use annulus_codec::{
     frame::Frames,
     outbox::{Crossing, Destination, Landing, Outbox, OutboxLimits, Parcel},
 };
-use annulus_transport::lane::{self, Receiver, Sender};
+use annulus_transport::{
+    driver::Mono,
+    lane::{self, Receiver, Sender},
+};
 
 use crate::{
     core::Core,
@@ -62,6 +66,8 @@ struct Outbound {
     /// Chunks that come home empty.
     returns: RefCell<Receiver<SealedChunk>>,
     entry: Arc<Entry>,
+    /// When it was last woken in the middle of a turn.
+    woken_at: Cell<Mono>,
 }
 
 /// The way from one other worker.
@@ -86,8 +92,6 @@ pub(crate) struct Lanes {
     /// Workers for whom something has been put into an outbox since it was last looked whether they sleep: a bit
     /// for each, modulo 64.
     touched: Cell<u64>,
-    /// Those who have been woken in the middle of this turn.
-    woken: Cell<u64>,
     /// Doorbells that have been rung in the middle of a turn.
     rung_early: Cell<u64>,
 }
@@ -112,6 +116,7 @@ impl Lanes {
                 held: RefCell::new(None),
                 returns: RefCell::new(returns),
                 entry: entry.clone(),
+                woken_at: Cell::default(),
             })
         });
         let inbound = ends.inbound.into_iter().enumerate().map(|(from, ends)| {
@@ -130,7 +135,6 @@ impl Lanes {
             landing: RefCell::new(Landing::new(pool.clone())),
             crossings: Cell::new(0),
             touched: Cell::new(0),
-            woken: Cell::new(0),
             rung_early: Cell::new(0),
         }
     }
@@ -181,6 +185,9 @@ impl Lanes {
         self.crossings.get()
     }
 }
+
+/// The time between two doorbells for the same worker in the middle of turns: they are to cost a tenth of it at most.
+const EARLY_WAKES: Duration = Duration::from_micros(20);
 
 /// Parcels that are taken from one lane before the next one has its turn.
 const PARCELS_PER_LANE: usize = 16;
@@ -233,7 +240,6 @@ impl Core {
     pub(crate) fn flush_lanes(&self) {
         self.send_home();
         self.lanes.touched.set(0);
-        self.lanes.woken.set(0);
         for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
             let Some(outbound) = outbound else { continue };
             if self.publish(outbound) {
@@ -243,29 +249,34 @@ impl Core {
     }
 
     /// Publishes what waits for workers that are parked, while this one goes on with its turn: else they would
-    /// sleep until it has nothing more to do, and then it would wait for them. Once a turn for each: a doorbell
-    /// costs more than most handlers.
+    /// sleep until it has nothing more to do, and then it would wait for them. Not too often: a doorbell costs more
+    /// than most handlers.
     #[cold]
     pub(crate) fn wake_sleepers(&self) {
-        let woken = self.lanes.woken.get();
-        let touched = self.lanes.touched.take() & !woken;
-        if touched == 0 {
-            return;
-        }
+        let touched = self.lanes.touched.take();
         for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
             let Some(outbound) = outbound else { continue };
             if touched & bit_of(worker) == 0 {
                 continue;
             }
-            if !outbound.entry.parker.is_parked() {
-                // It may be about to.
+            if !outbound.entry.parker.is_parked() || self.was_woken(outbound) {
+                // It may be about to, or there will be time for it.
                 self.lanes.touched.set(self.lanes.touched.get() | bit_of(worker));
             } else if self.publish(outbound) {
-                self.lanes.woken.set(self.lanes.woken.get() | bit_of(worker));
                 self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
                 outbound.entry.ring();
             }
         }
+    }
+
+    /// Whether the worker was woken a moment ago. If not, that is so from now on.
+    fn was_woken(&self, outbound: &Outbound) -> bool {
+        let now = self.io.now();
+        let was = now.since(outbound.woken_at.get()) < EARLY_WAKES;
+        if !was {
+            outbound.woken_at.set(now);
+        }
+        was
     }
 
     /// Puts what waits for another worker into the lane. Returns whether its doorbell is to be rung.

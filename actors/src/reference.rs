@@ -76,7 +76,7 @@ impl<P> ActorRef<P> {
         if told == Some(true) { Ok(()) } else { self.tell_at_length(message) }
     }
 
-    /// As [`tell`](Self::tell).
+    /// As [`tell`](Self::tell), for any message to anywhere.
     #[inline(never)]
     fn tell_at_length<M: Message, I>(self, message: M) -> Result<(), Undelivered<M>>
     where

@@ -54,8 +54,8 @@ impl Core {
     /// the long way finds out why.
     #[inline(never)]
     pub(crate) fn tell_flat<M: Message>(&self, to: Address, message: &M) -> bool {
-        let other = to.shares_worker(self.home()) && !self.runs_now(to);
-        if !other || self.keep_place(to, Admission::Bounded).is_err() {
+        let may = M::Passing::IS_APPENDED && to.shares_worker(self.home()) && !self.runs_now(to);
+        if !may || self.keep_place(to, Admission::Bounded).is_err() {
             return false;
         }
         let told = M::Passing::append_told(message, to, &mut self.inbox.borrow_mut());

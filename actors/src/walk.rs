@@ -306,9 +306,11 @@ impl Core {
         cell.hold_out_small();
         self.walk.hold_out_small(small, correlation);
         self.walk.depth.set(self.walk.depth.get() + 1);
-        self.poll_actor(cell);
-        self.clock.ran(self, cell.name);
-        self.walk.depth.set(self.walk.depth.get() - 1);
+        {
+            let _depth = OnDrop(|| self.walk.depth.set(self.walk.depth.get() - 1));
+            self.poll_actor(cell);
+            self.clock.ran(self, cell.name);
+        }
         // What has been told meanwhile.
         if !self.inbox.borrow().is_empty() {
             self.walk_inbox_within();

@@ -187,7 +187,10 @@ impl Worker {
             match command {
                 Command::Wake(target) => self.core.push_ready(target),
                 // The job is a user's: `spawn_with` makes an actor in it.
-                Command::Run(job) => contain("a job for a worker", || job(&self.core)),
+                Command::Run(job) => {
+                    contain("a job for a worker", || job(&self.core));
+                    self.core.end_streak();
+                }
             }
         }
         any

@@ -3,7 +3,7 @@
 //! A copy of two words costs less than to count one owner more, and it holds on to no chunk.
 //!
 //! This is one of the modules of the crate that use `unsafe`. What its blocks lean on: which field of a
-//! [`Place`] is set follows from the type of the message alone.
+//! [`Contents`] is set follows from the type of the message alone.
 
 use std::{fmt, marker::PhantomData, mem::ManuallyDrop, slice};
 
@@ -17,7 +17,7 @@ use crate::{
 const WORDS: usize = 2;
 const MOST: usize = WORDS * size_of::<u64>();
 
-union Place {
+union Contents {
     lease: ManuallyDrop<Lease>,
     copy: [u64; WORDS],
 }
@@ -66,7 +66,7 @@ fn words_of<M>(bytes: &[u8]) -> [u64; WORDS] {
 
 /// See the [module](self).
 pub(crate) struct Held<M: Archivable> {
-    place: Place,
+    contents: Contents,
     message: PhantomData<fn() -> M>,
 }
 
@@ -81,7 +81,7 @@ impl<M: Archivable> Held<M> {
         if const { Self::COPIED } {
             return Self::copy_of(&bytes);
         }
-        Held { place: Place { lease: ManuallyDrop::new(bytes) }, message: PhantomData }
+        Held { contents: Contents { lease: ManuallyDrop::new(bytes) }, message: PhantomData }
     }
 
     /// Copies the bytes of one message.
@@ -96,7 +96,7 @@ impl<M: Archivable> Held<M> {
     #[inline(always)]
     fn of_words(words: [u64; WORDS]) -> Self {
         assert!(const { Self::COPIED });
-        Held { place: Place { copy: words }, message: PhantomData }
+        Held { contents: Contents { copy: words }, message: PhantomData }
     }
 
     /// A message that has come by itself, if it is this one.
@@ -112,7 +112,7 @@ impl<M: Archivable> Held<M> {
         if const { Self::COPIED } {
             // SAFETY: of such messages the copy is set, and a message is no longer than the words of a copy,
             // all of which are initialised.
-            unsafe { slice::from_raw_parts((&raw const self.place.copy).cast(), size_of::<M>()) }
+            unsafe { slice::from_raw_parts((&raw const self.contents.copy).cast(), size_of::<M>()) }
         } else {
             self.lease()
         }
@@ -123,13 +123,13 @@ impl<M: Archivable> Held<M> {
     fn lease(&self) -> &Lease {
         assert!(const { !Self::COPIED });
         // SAFETY: of such messages the lease is set.
-        unsafe { &self.place.lease }
+        unsafe { &self.contents.lease }
     }
 
     /// A share of the bytes.
     pub(crate) fn share(&self) -> Lease {
         if const { Self::COPIED } {
-            // Nobody's but the copy's.
+            // In memory of its own, since the words are not in a chunk.
             ChunkPool::new(MOST.next_multiple_of(64), 0, usize::MAX).copy_of(self.bytes())
         } else {
             self.lease().clone()
@@ -149,7 +149,7 @@ impl<M: Archivable> Drop for Held<M> {
     fn drop(&mut self) {
         if const { !Self::COPIED } {
             // SAFETY: of such messages the lease is set; it is not used any more.
-            unsafe { ManuallyDrop::drop(&mut self.place.lease) }
+            unsafe { ManuallyDrop::drop(&mut self.contents.lease) }
         }
     }
 }

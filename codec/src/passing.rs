@@ -4,7 +4,7 @@ use std::{any::Any, marker::PhantomData, ops::Deref};
 
 use crate::{
     address::{Address, Slot},
-    archive::{AccessError, Archivable, Archived},
+    archive::{AccessError, Archivable, Archived, is_flat},
     chunk::Lease,
     extension::Extensions,
     frame::{Frame, Frames, Header},
@@ -131,6 +131,8 @@ pub trait Passing<M: Message> {
     type Carrier: 'static;
     /// Whether the message can go to another node.
     const CROSSES_NODES: bool;
+    /// Whether [`append_told`](Self::append_told) may do anything.
+    const IS_APPENDED: bool;
 
     /// Puts the message into an outbox. It is taken out of the option only if it is moved; so the
     /// caller decides when to drop it.
@@ -218,6 +220,7 @@ impl<M: Archivable> Passing<M> for ByArchive {
     type View = M::Archived;
     type Carrier = Archived<M>;
     const CROSSES_NODES: bool = true;
+    const IS_APPENDED: bool = is_flat::<M>();
 
     #[inline(always)]
     fn pack(
@@ -287,6 +290,7 @@ impl<M: Message + Send> Passing<M> for ByValue {
     type View = M;
     type Carrier = Moved<M>;
     const CROSSES_NODES: bool = false;
+    const IS_APPENDED: bool = false;
 
     fn pack(
         message: &mut Option<M>,

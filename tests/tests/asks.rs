@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use annulus::{Ask, Exit, Later, Limits, Responder, StopMode, prelude::*};
+use annulus::{
+    Ask, Exit, Later, Limits, Responder, StopMode,
+    codec::address::{Address, Slot},
+    prelude::*,
+};
 use annulus_tests::{
     PATIENCE, Shared, comes_to_rest, ends, eventually, messages::*, start_polling, total,
 };
@@ -409,4 +413,18 @@ fn p08_how_an_actor_ended_is_told_to_all_who_wait_for_it() {
             assert_eq!(joined, Ok((Ok(exit), Err(AskError::Dead))));
         }
     }
+}
+
+#[test]
+fn p16_an_ask_to_an_address_that_is_nobodys_is_dead() {
+    let node = Node::builder("ann").start().unwrap();
+    let worker = node.spawn(Worker::default()).unwrap();
+    let outcome = node.run(async move || {
+        let somebody = worker.address();
+        let slot = Slot::new(somebody.slot().worker(), 0);
+        let nobody = Address::new(somebody.node(), somebody.incarnation(), slot, 0);
+        let nobody: ActorRef<Work> = ActorRef::from_address(nobody);
+        nobody.ask(Number { number: 1 }).await.map(|number| number.number.to_native())
+    });
+    assert_eq!(outcome, Ok(Err(AskError::Dead)));
 }
