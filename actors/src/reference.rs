@@ -16,6 +16,7 @@ use annulus_codec::{
     frame::Kind,
     message::Message,
     outbox::Admission,
+    passing::Passing,
 };
 use rkyv::{Archive, Deserialize, Place, Serialize, rancor::Fallible};
 
@@ -70,10 +71,13 @@ impl<P> ActorRef<P> {
     where
         P: Accepts<M, I>,
     {
-        let told = Core::try_with(|core| {
+        let short = |core: &Rc<Core>| {
             core.tell_more(self.address, &message) || core.tell_flat(self.address, &message)
-        });
-        if told == Some(true) { Ok(()) } else { self.tell_at_length(message) }
+        };
+        if M::Passing::IS_APPENDED && Core::try_with(short) == Some(true) {
+            return Ok(());
+        }
+        self.tell_at_length(message)
     }
 
     /// As [`tell`](Self::tell), for any message to anywhere.

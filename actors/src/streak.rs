@@ -5,7 +5,7 @@
 //! these places taken: what is left of them is given back when the handler or task that tells has been polled, and
 //! before anybody is refused.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use annulus_codec::{address::Address, message::Message, outbox::Admission, passing::Passing};
 
@@ -50,12 +50,22 @@ impl Core {
         told
     }
 
-    /// Tells another actor of this worker a flat message. Returns whether it did; if not, nothing has happened, and
-    /// the long way finds out why.
+    /// Tells an actor of this node something flat. Returns whether it did; if not, nothing has happened, and the
+    /// long way finds out why.
     #[inline(never)]
     pub(crate) fn tell_flat<M: Message>(&self, to: Address, message: &M) -> bool {
-        let may = M::Passing::IS_APPENDED && to.shares_worker(self.home()) && !self.runs_now(to);
-        if !may || self.keep_place(to, Admission::Bounded).is_err() {
+        if !to.shares_node(self.home()) || self.runs_now(to) {
+            return false;
+        }
+        let worker = to.slot().worker();
+        if worker != self.worker() {
+            let outbox = self.lanes.outbox(worker);
+            let append = |outbox: &RefCell<_>| {
+                M::Passing::append_told(message, to, &mut outbox.borrow_mut())
+            };
+            return outbox.is_some_and(append);
+        }
+        if self.keep_place(to, Admission::Bounded).is_err() {
             return false;
         }
         let told = M::Passing::append_told(message, to, &mut self.inbox.borrow_mut());
