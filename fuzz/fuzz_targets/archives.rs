@@ -4,6 +4,8 @@
 //! archive instead of an archive.
 #![no_main]
 
+use std::ptr;
+
 use annulus_codec::archive::{Archivable, Archived, validate};
 use annulus_codec::frame::{FrameReader, HEADER_LEN, Header, Kind};
 use annulus_fuzz::*;
@@ -29,6 +31,10 @@ fuzz_target!(|input: &[u8]| {
         8 => one::<()>(rest, mutate),
         9 => one::<Flat>(rest, mutate),
         10 => one::<Tail>(rest, mutate),
+        12 => one::<Nothing>(rest, mutate),
+        13 => one::<Bit>(rest, mutate),
+        14 => one::<Odd>(rest, mutate),
+        15 => one::<Words>(rest, mutate),
         _ => one::<Either>(rest, mutate),
     }
 });
@@ -75,15 +81,21 @@ where
     frame.resize(header.frame_len(), 0);
     let lease = lease_of(&frame);
     let valid = validate::<M>(&lease[HEADER_LEN..][..payload.len()]).is_ok();
+    // Behind what is not read there could be anything, but not where all is read.
+    let right_len = !is_flat::<M>() || payload.len() == size_of::<M>();
     let frame = FrameReader::foreign(lease.clone(), MAX_PAYLOAD)
         .next_frame()
         .expect("the header is ours")
         .expect("there is a frame");
     match Archived::<M>::open(frame) {
         Ok(archived) => {
-            assert!(valid);
+            assert!(valid && right_len);
+            assert_eq!(
+                validate::<M>(archived.bytes()).map(ptr::from_ref),
+                Ok(ptr::from_ref(&*archived))
+            );
             touch(&*archived);
         }
-        Err(_) => assert!(!valid),
+        Err(_) => assert!(!(valid && right_len)),
     }
 }

@@ -5,7 +5,7 @@ use annulus_codec::{
     archive::Archived,
     frame::{FrameReader, Kind},
 };
-use annulus_fuzz::*;
+use annulus_fuzz::{which::Which, *};
 use libfuzzer_sys::fuzz_target;
 
 const PREFIX: usize = 32;
@@ -27,12 +27,15 @@ fuzz_target!(|bytes: &[u8]| {
     if frames.remaining() > 0 || frame.header().kind == Kind::System {
         return;
     }
-    assert!(!frame.trusted());
+    assert!(!frame.trusted() && frame.targets().next().is_none());
+    assert!(!matches!(frame.header().kind, Kind::Timer | Kind::Broadcast));
     assert_eq!(frame.header().frame_len() + PREFIX, bytes.len());
     assert!(frame.extensions().is_ok());
-    let _ = Archived::<Plain>::open(frame.clone()).map(|archived| touch(&*archived));
-    let _ = Archived::<Text>::open(frame.clone()).map(|archived| touch(&*archived));
-    let _ = Archived::<Flat>::open(frame.clone()).map(|archived| touch(&*archived));
+    for which in Which::ALL {
+        with_type!(which, M => {
+            let _ = Archived::<M>::open(frame.clone()).map(|archived| touch(&*archived));
+        });
+    }
     let _ = Archived::<Maps>::open(frame.clone()).map(|archived| touch(&*archived));
     if frame.header().kind.carries_message() {
         let _ = annulus_codec::archive::validate::<Mixed>(frame.payload()).map(touch);

@@ -2,6 +2,7 @@
 #![no_main]
 
 use annulus_codec::extension::{Extensions, MAX_CHAIN};
+use annulus_fuzz::encoded;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -10,8 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(bytes.len().is_multiple_of(16));
     assert!(parsed.chain.len() <= MAX_CHAIN);
-    let mut written = Vec::new();
-    parsed.encode(&mut written);
+    let written = encoded(&parsed);
     assert_eq!(written.len(), parsed.encoded_len());
     assert_eq!(parsed.is_empty(), written.is_empty());
     assert_eq!(Extensions::parse(&written), Ok(parsed));

@@ -11,9 +11,11 @@ use annulus_codec::{
     frame::{Frame, FrameReader, HEADER_LEN, Header, Kind, scan},
     message::{Message, MessageId},
     outbox::{
-        Admission, Destination, Landing, Outbox, OutboxLimits, Parcel, PushError, archive_alone,
+        Admission, Destination, Landing, MAX_TARGETS, Outbox, OutboxLimits, Parcel, PushError,
+        archive_alone,
     },
     passing::{ByArchive, ByValue, Envelope, Passing},
+    yard::Yard,
 };
 use annulus_fuzz::*;
 use annulus_macros::message;
@@ -86,6 +88,19 @@ enum Operation {
     Rewind,
     Forget(u8),
     Clear,
+    Unit {
+        chain: u8,
+        bounded: bool,
+    },
+    /// A text if it has a length, a flat struct if not.
+    Broadcast {
+        text: Option<u16>,
+        targets: u16,
+    },
+    /// Lets what was received wait.
+    Park {
+        which: u8,
+    },
 }
 
 /// What is to come out.
@@ -97,6 +112,7 @@ struct Expected {
     trusted: bool,
     payload: Vec<u8>,
     extensions: Extensions,
+    targets: Vec<(Slot, u32)>,
     value: Option<u64>,
 }
 
@@ -109,6 +125,7 @@ struct Model {
     /// Bytes that a node has been sent and that make no whole frame yet.
     stream: Vec<u8>,
     held: Vec<Frame>,
+    yard: Yard,
     held_apart: Vec<Archived<Text>>,
     next: u64,
 }
@@ -126,6 +143,7 @@ fuzz_target!(|input: Input| {
         expected: VecDeque::new(),
         stream: Vec::new(),
         held: Vec::new(),
+        yard: Yard::default(),
         held_apart: Vec::new(),
         next: 0,
     };
@@ -209,6 +227,16 @@ impl Model {
                 self.expected.clear();
             }
             Operation::Clear => {}
+            Operation::Unit { chain, bounded } => {
+                self.push(&(), &extensions(chain), admission(bounded));
+            }
+            Operation::Broadcast { text: Some(len), targets } => {
+                self.broadcast(&Text("b".repeat(usize::from(len % 2900))), targets);
+            }
+            Operation::Broadcast { text: None, targets } => {
+                self.broadcast(&flat(targets.into()), targets);
+            }
+            Operation::Park { which } => self.park(which),
         }
     }
 
@@ -235,6 +263,44 @@ impl Model {
         if taken.is_err() {
             assert_eq!(self.outbox.bytes(), before);
         }
+    }
+
+    fn broadcast<M: Archivable>(&mut self, message: &M, targets: u16) {
+        let header = Header::new(Kind::Tell, Slot::new(0, 0), 0, M::ID, 0);
+        let message = archive_alone(header, message, LIMITS.max_payload).expect("it is short");
+        let targets = addresses(usize::from(targets) % (MAX_TARGETS + 1));
+        if self.to == Destination::Node {
+            // Each gets one of its own there.
+            for _ in targets.iter().take(3) {
+                self.push_archived(Archived::<M>::open(message.clone()).expect("we wrote it"));
+            }
+            return;
+        }
+        let full = self.outbox.is_full();
+        let taken = self.outbox.push_broadcast(&targets, &message);
+        assert_eq!(full, taken == Err(PushError::Full));
+        if taken.is_ok() {
+            let header = Header::new(Kind::Broadcast, Slot::new(0, 0), 0, M::ID, 0);
+            let payload = bytes_of(&message);
+            let bytes = HEADER_LEN + (8 * targets.len()).next_multiple_of(16) + payload.len();
+            let targets = targets.iter().map(|to| (to.slot(), to.generation())).collect();
+            let plain = expect(header, &payload, Extensions::default(), true);
+            self.expected.push_back((bytes, Expected { targets, ..plain }));
+        } else if !full {
+            assert!(matches!(taken, Err(PushError::NoMemory(_))));
+        }
+    }
+
+    fn park(&mut self, which: u8) {
+        if self.held.is_empty() {
+            return;
+        }
+        let which = usize::from(which) % self.held.len();
+        let came = self.held[which].clone();
+        let waits = self.yard.park(came.clone(), &self.pool);
+        assert_eq!((waits.header(), waits.trusted()), (came.header(), came.trusted()));
+        assert_eq!((waits.payload(), waits.extensions()), (came.payload(), came.extensions()));
+        self.held[which] = waits;
     }
 
     fn push_value(&mut self, extensions: Extensions, admission: Admission) {
@@ -264,8 +330,7 @@ impl Model {
     fn receive_foreign(&mut self, payload: &[u8], chain: u8) {
         let extensions = extensions(chain);
         let payload = &payload[..payload.len().min(MAX_FOREIGN)];
-        let mut encoded = Vec::new();
-        extensions.encode(&mut encoded);
+        let encoded = encoded(&extensions);
         let mut header = self.header(Kind::Reply, Text::ID);
         header.payload_len = payload.len() as u32;
         header.extension_len = encoded.len() as u16;
@@ -363,7 +428,8 @@ impl Model {
             parcel => {
                 for frame in frames_of(parcel) {
                     self.meet(&frame);
-                    self.held.push(frame);
+                    let broadcast = frame.header().kind == Kind::Broadcast;
+                    self.held.push(if broadcast { frame.into_shared() } else { frame });
                 }
             }
         }
@@ -374,12 +440,23 @@ impl Model {
 
     fn meet(&mut self, frame: &Frame) {
         let (_, expected) = self.expected.pop_front().expect("it was pushed");
-        let extensions = frame.extensions().expect("we wrote them");
-        let found = expect(frame.header(), frame.payload(), extensions, frame.trusted());
-        assert_eq!(found, expected);
+        let targets: Vec<_> = frame.targets().collect();
+        let extensions = match frame.header().kind {
+            Kind::Broadcast => Extensions::default(),
+            _ => frame.extensions().expect("we wrote them"),
+        };
+        let plain = expect(frame.header(), frame.payload(), extensions, frame.trusted());
+        assert_eq!(Expected { targets, ..plain }, expected);
         assert!(frame.payload().as_ptr().addr().is_multiple_of(16));
         meet_as::<Text>(frame);
         meet_as::<Flat>(frame);
+        meet_as::<()>(frame);
+        if frame.header().kind == Kind::Broadcast {
+            let shared = frame.clone().into_shared();
+            assert_eq!(bytes_of(&shared), frame.payload());
+            meet_as::<Text>(&shared);
+            meet_as::<Flat>(&shared);
+        }
     }
 
     /// A value, or a text that was large enough to be passed on by reference.
@@ -432,6 +509,19 @@ fn meet_as<M: Archivable<Archived: std::fmt::Debug>>(frame: &Frame) {
     }
 }
 
+/// All bytes of a frame without extensions.
+fn bytes_of(frame: &Frame) -> Vec<u8> {
+    let mut bytes = frame.header().to_wire().to_vec();
+    bytes.extend_from_slice(frame.payload());
+    bytes.resize(frame.len(), 0);
+    bytes
+}
+
+fn addresses(count: usize) -> Vec<Address> {
+    let node = NodeId::from_name("a");
+    (0..count).map(|at| Address::new(node, 7, Slot::new(at % 3, at), !(at as u32))).collect()
+}
+
 fn pick<T: Clone>(held: &[T], which: u8) -> Option<T> {
     held.get(usize::from(which) % held.len().max(1)).cloned()
 }
@@ -455,6 +545,7 @@ fn expect(header: Header, payload: &[u8], extensions: Extensions, trusted: bool)
         trusted,
         payload: payload.to_vec(),
         extensions,
+        targets: Vec::new(),
         value: None,
     }
 }
@@ -467,7 +558,7 @@ fn extensions(chain: u8) -> Extensions {
     let address = Address::new(NodeId::from_name("a"), 7, Slot::new(1, 2), 3);
     Extensions {
         remaining: (chain & 0x80 != 0).then(|| std::time::Duration::from_millis(chain.into())),
-        chain: vec![address; usize::from(chain % 8)],
+        chain: std::iter::repeat_n(address, usize::from(chain % 8)).collect(),
         origin: (chain & 0x40 != 0).then(|| (NodeId::from_name("b"), 9)),
     }
 }

@@ -1,5 +1,5 @@
-//! What the fuzz targets share: messages of every shape that may go over the wire, and a way to cut an
-//! input into pieces.
+//! What the fuzz targets share: messages of every shape that may go over the wire, a way to cut an input into
+//! pieces, [choices among messages](which), and [ways to walk frames](walks).
 
 // Pointers to pointers are what is tested.
 #![allow(clippy::redundant_allocation)]
@@ -7,14 +7,19 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use annulus_codec::{
+    address::Slot,
     archive::Archivable,
     chunk::{ChunkPool, Lease},
-    frame::{Frame, Header, Kind},
+    extension::Extensions,
+    frame::{Frame, HEADER_LEN, Header, Kind},
+    message::Message,
     outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel},
-    rkyv::Archive,
 };
 use annulus_macros::{message, wire};
 use arbitrary::Arbitrary;
+
+pub mod walks;
+pub mod which;
 
 /// Where the attributes find the codec.
 pub mod annulus {
@@ -72,6 +77,31 @@ pub struct Inner {
 #[derive(Debug, Clone, Arbitrary)]
 pub struct Tiny(pub i8);
 
+/// As long as [`Tiny`], and not every byte is valid.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Bit(pub bool);
+
+/// As long as the unit: its archive has no bytes.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Nothing;
+
+/// As many bytes as are copied, at most.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Words(pub u64, pub i64);
+
+/// As long, but not to be put anywhere.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Wide(pub u128);
+
+/// A word and a part of one.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Eleven(pub [u8; 11]);
+
 /// More than one block, and not a whole number of them.
 #[message(crate = annulus)]
 #[derive(Debug, Clone, Arbitrary)]
@@ -90,12 +120,16 @@ pub struct Tail {
 
 // The targets are to meet messages of both kinds. Which are which is not for them to find out.
 const _: () = {
-    assert!(Flat::COPY_OPTIMIZATION.is_enabled());
-    assert!(Tiny::COPY_OPTIMIZATION.is_enabled());
-    assert!(Odd::COPY_OPTIMIZATION.is_enabled());
-    assert!(!Plain::COPY_OPTIMIZATION.is_enabled());
-    assert!(!Tail::COPY_OPTIMIZATION.is_enabled());
+    assert!(is_flat::<Flat>() && is_flat::<Tiny>() && is_flat::<Bit>() && is_flat::<Odd>());
+    assert!(is_flat::<()>() && is_flat::<Nothing>());
+    assert!(is_flat::<Words>() && is_flat::<Wide>() && is_flat::<Eleven>());
+    assert!(!is_flat::<Plain>() && !is_flat::<Tail>() && !is_flat::<Text>());
 };
+
+/// Whether a message's own bytes are its archive, and so all of its payload.
+pub const fn is_flat<M: Archivable>() -> bool {
+    M::COPY_OPTIMIZATION.is_enabled() && size_of::<M>() == size_of::<M::Archived>()
+}
 
 /// A string, inline or out of line.
 #[message(crate = annulus)]
@@ -222,12 +256,22 @@ pub fn touch(archived: &impl std::fmt::Debug) {
 
 /// The archive of a message, as an outbox writes it.
 pub fn archive_of<M: Archivable>(message: &M) -> Option<Vec<u8>> {
-    let header = Header::new(Kind::Tell, annulus_codec::address::Slot::new(0, 0), 0, M::ID, 0);
+    let header = Header::new(Kind::Tell, Slot::new(0, 0), 0, M::ID, 0);
     let limits =
         OutboxLimits { bytes: 1 << 20, max_payload: 1 << 16, by_reference_from: usize::MAX };
     let mut outbox = Outbox::new(Destination::Here, limits, ChunkPool::new(4096, 0, 1 << 20));
     outbox.push_message(header, None, message, Admission::Always).ok()?;
     frames_of(outbox.pop()?).first().map(|frame| frame.payload().to_vec())
+}
+
+/// The records of these extensions, as an outbox writes them.
+pub fn encoded(extensions: &Extensions) -> Vec<u8> {
+    let header = Header::new(Kind::Tell, Slot::new(0, 0), 0, <()>::ID, 0);
+    let limits = OutboxLimits { bytes: 1 << 20, max_payload: 0, by_reference_from: usize::MAX };
+    let mut outbox = Outbox::new(Destination::Node, limits, ChunkPool::new(4096, 0, 1 << 20));
+    let pushed = outbox.push_message(header, Some(extensions), &(), Admission::Always);
+    pushed.expect("whoever waits for one another are not too many");
+    outbox.pop_bytes().expect("it was pushed")[HEADER_LEN..].to_vec()
 }
 
 /// The frames of a parcel that this process wrote.
