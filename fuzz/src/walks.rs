@@ -10,6 +10,7 @@ use annulus_codec::{
     frame::{Frame, FrameError, FrameReader, Frames, HEADER_LEN, Header, Kind, scan},
     message::Message,
     outbox::{Destination, Landing, Outbox, OutboxLimits, Parcel},
+    passing::{ByArchive, Passing},
     yard::Yard,
 };
 
@@ -208,12 +209,29 @@ fn same_frame(one: &Frame, other: &Frame) {
     assert_eq!(one.payload(), other.payload());
     assert!(one.payload().as_ptr().addr().is_multiple_of(16));
     assert!(one.targets().eq(other.targets()));
+    copy(one);
     if one.header().kind == Kind::Broadcast {
         let (one, other) = (one.clone().into_shared(), other.clone().into_shared());
         assert!(one.trusted() && one.header().kind == Kind::Tell);
         assert!(one.header().extension_len == 0 && one.targets().next().is_none());
         same_frame(&one, &other);
         assert!(opens(&one), "whoever is told gets what was told");
+    }
+}
+
+/// What is copied out of a frame is what would have been opened: only what is small and told, by this process.
+fn copy(frame: &Frame) {
+    let header = frame.header();
+    let told = header.kind == Kind::Tell && header.extension_len == 0 && !header.is_foreign();
+    for which in Which::ALL {
+        with_type!(which, M => {
+            let copied = <ByArchive as Passing<M>>::copy_told(frame);
+            let small = is_flat::<M>() && size_of::<M>() <= 16 && align_of::<M>() <= 8;
+            assert_eq!(copied.is_some(), small && told && header.message == M::ID);
+            if let Some(copied) = copied {
+                same(Ok(copied), frame);
+            }
+        });
     }
 }
 
