@@ -30,9 +30,10 @@ fn main() -> io::Result<()> {
         let in_pieces = [&[3, 33, 1, 16], &stream[..]].concat();
         write(&corpus, "frames", name, &whole)?;
         write(&corpus, "frames", &format!("{name}-in-pieces"), &in_pieces)?;
-        // Relayed; relayed with an origin to another worker; opened.
-        for (way, flags) in [("relayed", 0), ("crossing", 0x50), ("opened", 0x20)] {
-            let steps = Which::ALL.map(|which| which as u8 | 3 << 4);
+        // Relayed, relayed with an origin to another worker, and opened; taken as told, or as what should be there.
+        let ways = [("relayed", 0, 3), ("taken", 0, 1), ("crossing", 0x50, 1), ("opened", 0x20, 3)];
+        for (way, flags, step) in ways {
+            let steps = Which::ALL.map(|which| which as u8 | step << 4);
             let input = [&[flags | steps.len() as u8], &steps[..], &stream].concat();
             write(&corpus, "arrivals", &format!("{name}-{way}"), &input)?;
         }

@@ -49,6 +49,7 @@ fn forward(outbox: &mut Outbox, frame: &Frame) -> bool {
     Which::ALL.into_iter().any(|which| {
         with_type!(which, M => match Archived::<M>::open(frame.clone()) {
             Ok(archived) => {
+                assert_eq!(archived.bytes(), frame.payload());
                 outbox.push_archived(frame.header(), archived).expect("there is room");
                 true
             }
