@@ -3,7 +3,7 @@
 //! A copy of two words costs less than to count one owner more, and it holds on to no chunk.
 //!
 //! This is one of the modules of the crate that use `unsafe`. What its blocks lean on: which field of a
-//! [`Contents`] is set follows from the type of the message alone.
+//! `Contents` is set follows from the type of the message alone.
 
 use std::{fmt, marker::PhantomData, mem::ManuallyDrop, slice};
 
