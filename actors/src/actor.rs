@@ -112,7 +112,7 @@ impl<A: Handler<M>, M: Message> Respond<M> for A {
 pub struct MailboxLimits {
     /// Messages at most.
     pub messages: usize,
-    /// Bytes of payload at most.
+    /// Bytes of payload at most; a message counts as 16 bytes at least.
     pub bytes: usize,
 }
 

@@ -21,12 +21,13 @@ use slab::Slab;
 
 use crate::{
     actor::{Actor, Exit, StopMode},
-    cell::{ActorCell, Life, Phase, Signal},
+    cell::{ActorCell, Life, Phase, Place, Signal},
     contain::{OnDrop, discard, panic_text},
     context::{Context, is_live, refuse_expired},
     core::Core,
-    delivery::{Delivery, Parked, Section, Source},
+    delivery::{Delivery, Section, Source},
     error::{Failure, SpawnError},
+    mailbox::{Framed, Parked},
     planted::{Bug, planted},
     protocol::Serve,
     reference::ActorRef,
@@ -112,6 +113,21 @@ impl ActorTable {
         self.cells.borrow().iter().map(|(_, cell)| cell.clone()).collect()
     }
 
+    /// As [`look`](Self::look), for what looks at no other actor meanwhile.
+    // A count of lookers would be the one thing that a loop of tells has to wait for from one to the next.
+    #[inline(always)]
+    pub(crate) fn look_alone<T>(
+        &self,
+        index: usize,
+        generation: u32,
+        look: impl FnOnce(&Rc<ActorCell>) -> T,
+    ) -> Option<T> {
+        let cells = self.cells.borrow_mut();
+        let cell = cells.get(index)?;
+        let is_it = cell.address.generation() == generation || planted(Bug::StaleActor);
+        if is_it { Some(look(cell)) } else { None }
+    }
+
     fn insert<A: Actor>(&self, core: &Core) -> Result<Rc<ActorCell>, SpawnError> {
         let mut cells = self.cells.borrow_mut();
         if cells.len() >= self.max {
@@ -177,27 +193,20 @@ impl Core {
         cell: &Rc<ActorCell>,
         delivery: Delivery,
         section: Option<Section>,
-        promised: bool,
     ) {
         let delivery = Delivery { section, ..delivery };
-        if !promised {
-            self.make_place(cell);
-        }
-        if !self.has_place(cell, promised, delivery.envelope.admission()) {
+        self.make_place(cell);
+        if cell.admits(delivery.envelope.admission()).is_err() {
             return self.refuse(cell, delivery);
         }
         let jumps = planted(Bug::JumpMailbox) && cell.phase.get() == Phase::Ready;
         if !(cell.waits() || jumps) || self.clock.is_over() {
-            let envelope = match delivery.envelope {
-                Envelope::Frame(frame) => Envelope::Frame(self.settle(cell, frame)),
-                other => other,
-            };
-            cell.enqueue(Delivery { envelope, ..delivery });
+            let envelope = self.settle_envelope(cell, delivery.envelope);
+            cell.enqueue(Parked::other(Delivery { envelope, ..delivery }));
             return self.nudge(cell);
         }
-        cell.give_place();
         if is_live(self, &delivery) {
-            cell.hold_out();
+            cell.hold_out(Place::Hand);
             self.walk.hold_out(delivery);
             self.poll_actor(cell);
             self.clock.ran(self, cell.name);
@@ -209,9 +218,9 @@ impl Core {
     /// Puts a plain frame into an actor's mailbox. It is handled later in the turn, or when the actor is
     /// done with what it does.
     #[inline]
-    pub(crate) fn park(&self, cell: &ActorCell, frame: Frame, promised: bool) {
-        if !self.has_place(cell, promised, Admission::Bounded) {
-            return self.refuse(cell, Parked::Plain(frame).into());
+    pub(crate) fn park(&self, cell: &ActorCell, frame: Frame) {
+        if cell.admits(Admission::Bounded).is_err() {
+            return self.refuse(cell, Self::delivery(Envelope::Frame(frame), None));
         }
         cell.enqueue_plain(self.settle(cell, frame));
         self.nudge(cell);
@@ -226,17 +235,27 @@ impl Core {
 
     /// The frame as it waits in the mailbox. While a handler is suspended that may be for long, and it is not
     /// to hold on to a whole chunk.
-    #[inline]
-    fn settle(&self, cell: &ActorCell, frame: Frame) -> Frame {
+    #[inline(always)]
+    pub(crate) fn settle(&self, cell: &ActorCell, frame: Frame) -> Frame {
         if cell.phase.get() != Phase::Suspended {
             return frame;
         }
+        self.settle_now(cell, frame)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_now(&self, cell: &ActorCell, frame: Frame) -> Frame {
         cell.extra().yard.borrow_mut().park(frame, &self.pool)
     }
 
-    /// Whether there is a place in the mailbox for a message. If its places are not promised, it gets one now.
-    fn has_place(&self, cell: &ActorCell, promised: bool, admission: Admission) -> bool {
-        !cell.is_closed() && (promised || self.keep_place_of(cell, admission).is_ok())
+    /// As [`settle`](Self::settle), for a message in any form.
+    #[inline]
+    pub(crate) fn settle_envelope(&self, cell: &ActorCell, envelope: Envelope) -> Envelope {
+        match envelope {
+            Envelope::Frame(frame) => Envelope::Frame(self.settle(cell, frame)),
+            other => other,
+        }
     }
 
     /// Lets an actor run whose mailbox is full, if its messages wait for nothing but its turn. Returns
@@ -269,10 +288,10 @@ impl Core {
     /// Gives an actor the message of one of its timers. The mailbox's limits do not hold for these:
     /// each timer has one message in it at most.
     pub(crate) fn deliver_alarm(self: &Rc<Self>, cell: &Rc<ActorCell>, delivery: Delivery) {
-        if cell.keep_place(Admission::Always).is_err() {
+        if cell.is_closed() {
             return;
         }
-        cell.enqueue(delivery);
+        cell.enqueue(Parked::other(delivery));
         if cell.phase.get() == Phase::Idle {
             self.poll_actor(cell);
         }
@@ -293,12 +312,17 @@ impl Core {
         let Some(mut life) = cell.life.take() else {
             return;
         };
+        if cell.is_killed() {
+            return self.end_actor(cell, Some(life), Exit::Killed);
+        }
         cell.begin_poll();
         let before = self.set_running(cell.address);
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_life(cell, &mut life)));
         self.set_running(before);
+        // It has handled something, more likely than not.
+        self.room_made.set(true);
         match polled {
-            Ok(Poll::Pending) if cell.orders() == Some(StopMode::Kill) => {
+            Ok(Poll::Pending) if cell.is_killed() => {
                 self.end_actor(cell, Some(life), Exit::Killed);
             }
             Ok(Poll::Pending) => {
@@ -383,23 +407,47 @@ impl Core {
         }
     }
 
-    /// Ends an actor of this worker.
-    pub(crate) fn stop_actor(self: &Rc<Self>, cell: &Rc<ActorCell>, mode: StopMode) {
+    /// Orders an actor of this worker to end. It does so at its next turn, so that nothing of it is dropped while its
+    /// caller runs; new messages are refused from now on. System actors end with their worker only. Returns
+    /// whether the actor is there.
+    pub(crate) fn order_actor(&self, actor: Address, mode: StopMode) -> bool {
+        let index = actor.slot().index();
+        let Some(cell) = self.actors.find(index, actor.generation()) else { return false };
+        if index < self.shared.system_actors(self.worker()) {
+            return true;
+        }
         cell.order(mode);
         match cell.phase.get() {
-            Phase::Running | Phase::Gone => {}
-            _ if mode == StopMode::Kill => {
-                let life = cell.life.take();
-                self.end_actor(cell, life, Exit::Killed);
+            Phase::Suspended if mode == StopMode::Kill => {
+                self.push_ready(Runnable::actor(cell.address));
             }
-            _ => self.nudge(cell),
+            _ => self.nudge(&cell),
+        }
+        true
+    }
+
+    /// Ends an actor of this worker at once.
+    pub(crate) fn kill_actor(self: &Rc<Self>, cell: &Rc<ActorCell>) {
+        cell.order(StopMode::Kill);
+        if !matches!(cell.phase.get(), Phase::Running | Phase::Gone) {
+            let life = cell.life.take();
+            self.end_actor(cell, life, Exit::Killed);
         }
     }
 
     /// What waits in the mailbox of an actor that has ended is for nobody.
     fn refuse_leftovers(&self, cell: &ActorCell) {
         for parked in cell.take_leftovers() {
-            let delivery = Delivery::from(parked);
+            let delivery = match parked {
+                Parked::Told(small) => {
+                    self.dead_letters.to_the_dead(cell.address.slot(), small.message());
+                    continue;
+                }
+                Parked::Framed(Framed::Plain(frame)) => {
+                    Self::delivery(Envelope::Frame(frame), None)
+                }
+                Parked::Framed(Framed::Other(delivery)) => *delivery,
+            };
             if let Some(Source::Watch(watch)) = delivery.source {
                 self.watches.dropped(watch);
             }

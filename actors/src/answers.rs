@@ -1,7 +1,7 @@
 //! Answers on their way back to their askers.
 //!
-//! An answer to an asker on the same worker settles the ask at once: it does not pass through the inbox. It
-//! overtakes nothing by that, since the asker runs only after what is in the inbox has been handed out.
+//! An answer to an asker on the same worker settles the ask at once. It overtakes nothing by that, since what was sent
+//! before on this worker is in its mailbox already.
 
 use std::rc::Rc;
 
@@ -9,14 +9,14 @@ use annulus_codec::{
     address::Slot,
     frame::{Header, Kind},
     message::{Message, MessageId},
-    outbox::{Admission, Outbox, Parcel, PushError},
-    passing::{Envelope, Passing},
+    outbox::{Admission, Outbox, PushError},
+    passing::Passing,
 };
 
 use crate::{
-    ask::{Answer, asking_worker},
+    ask::asking_worker,
     core::Core,
-    delivery::Origin,
+    delivery::{Content, Origin},
     error::Failure,
     message::Reply,
 };
@@ -76,18 +76,8 @@ impl Core {
         correlation: u64,
         pack: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
     ) -> Result<(), PushError> {
-        let envelope = {
-            let mut alone = self.alone.borrow_mut();
-            alone.rewind();
-            pack(&mut alone)?;
-            match alone.pop() {
-                Some(Parcel::Frames(mut frames)) => frames.next().map(Envelope::Frame),
-                Some(Parcel::Single(envelope)) => Some(envelope),
-                None => None,
-            }
-        };
-        let envelope = envelope.expect("an answer was just pushed");
-        self.resolve_ask(correlation, None, Ok(Answer::Envelope(envelope)));
+        let envelope = self.pack_alone(pack)?;
+        self.resolve_ask(correlation, None, Ok(Content::Envelope(envelope)));
         Ok(())
     }
 
@@ -120,12 +110,7 @@ impl Core {
     ) -> Option<Result<(), PushError>> {
         match origin {
             Origin::Local => {
-                let worker = asking_worker(correlation);
-                let outbox = if worker == self.worker() {
-                    &self.inbox
-                } else {
-                    self.lanes.outbox(worker)?
-                };
+                let outbox = self.lanes.outbox(asking_worker(correlation))?;
                 Some(push(&mut outbox.borrow_mut()))
             }
             Origin::Link(peer) => {

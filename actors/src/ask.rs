@@ -15,11 +15,11 @@ use std::{
 use annulus_codec::{
     address::Address,
     extension::{Extensions, MAX_CHAIN},
-    frame::Kind,
+    frame::{Header, Kind},
     held::Small,
     message::Message,
     outbox::Admission,
-    passing::{Envelope, Passing},
+    passing::Passing,
 };
 use annulus_transport::timer::TimerKey;
 
@@ -27,13 +27,13 @@ use crate::{
     cell::ActorCell,
     contain::{discard, wake},
     core::Core,
-    delivery::{Peer, Section},
-    error::AskError,
+    delivery::{Content, Peer, Section},
+    error::{AskError, TellError},
     message::Msg,
     planted::{Bug, planted},
     tasks::Runnable,
     timers::TimerEvent,
-    walk::HANDOVERS,
+    walk::{Carrier, HANDOVERS},
 };
 
 /// Names an ask of a worker that still waits for its outcome.
@@ -59,19 +59,10 @@ pub(crate) fn asking_worker(correlation: u64) -> usize {
     (correlation >> 56) as usize
 }
 
-type Outcome = Result<Answer, AskError>;
-
-/// An answer as it has come.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Envelope(Envelope),
-    /// From this worker, without a frame.
-    Small(Small),
-}
+type Outcome = Result<Content, AskError>;
 
 /// An entry of the table. It is filled and emptied in place: moved as a whole it would cost more than all that is
 /// done with it.
-#[derive(Default)]
 struct Waiting {
     generation: u32,
     /// Whether somebody asks.
@@ -80,7 +71,48 @@ struct Waiting {
     peer: Option<Peer>,
     timer: Option<TimerKey>,
     wakeup: Wakeup,
-    outcome: Option<Outcome>,
+    outcome: Noted,
+    /// The answer, if [`Noted::Small`] says that there is one.
+    small: Small,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Waiting {
+            generation: 0,
+            taken: false,
+            peer: None,
+            timer: None,
+            wakeup: Wakeup::Spent,
+            outcome: Noted::Nothing,
+            small: Small::NONE,
+        }
+    }
+}
+
+impl Waiting {
+    fn is_open(&self) -> bool {
+        matches!(self.outcome, Noted::Nothing)
+    }
+}
+
+/// What is known of an outcome.
+enum Noted {
+    Nothing,
+    /// An answer from this worker, without a frame.
+    Small,
+    Other(Outcome),
+}
+
+impl Noted {
+    /// The outcome, with the small answer that it may be.
+    fn outcome(self, small: Small) -> Option<Outcome> {
+        match self {
+            Noted::Nothing => None,
+            Noted::Small => Some(Ok(Content::Small(small))),
+            Noted::Other(outcome) => Some(outcome),
+        }
+    }
 }
 
 /// How the asker learns of the outcome.
@@ -191,15 +223,30 @@ impl AskTable {
     }
 
     /// Takes out the outcome of an ask that has ended.
-    #[inline(always)]
+    #[inline]
     fn take_outcome(&self, key: AskKey) -> Option<Outcome> {
         let mut entries = self.entries.borrow_mut();
         let ask = find(&mut entries, key)?;
-        let outcome = ask.outcome.take()?;
+        let outcome = mem::replace(&mut ask.outcome, Noted::Nothing).outcome(ask.small)?;
         // An outcome spends the rest.
         ask.taken = false;
         self.give_back(key.index);
         Some(outcome)
+    }
+
+    /// Takes out the answer to an ask, if it came without a frame and is what it should be.
+    #[inline(always)]
+    fn take_small<R: Message>(&self, key: AskKey) -> Option<Carrier<R>> {
+        let mut entries = self.entries.borrow_mut();
+        let ask = find(&mut entries, key)?;
+        if !matches!(ask.outcome, Noted::Small) {
+            return None;
+        }
+        let opened = R::Passing::open_small(&ask.small).ok()?;
+        ask.outcome = Noted::Nothing;
+        ask.taken = false;
+        self.give_back(key.index);
+        Some(opened)
     }
 
     /// Takes an ask out of the table. The rest of it is dropped by the caller, when it holds no borrow.
@@ -222,12 +269,25 @@ impl AskTable {
     ) -> Result<(Wakeup, Option<TimerKey>), Outcome> {
         let mut entries = self.entries.borrow_mut();
         match find(&mut entries, key) {
-            Some(ask) if ask.outcome.is_none() && may(ask) => {
-                ask.outcome = Some(outcome);
+            Some(ask) if ask.is_open() && may(ask) => {
+                ask.outcome = Noted::Other(outcome);
                 Ok((mem::take(&mut ask.wakeup), ask.timer.take()))
             }
             _ => Err(outcome),
         }
+    }
+
+    /// As [`settle`](Self::settle), with an answer from this worker that has no frame.
+    #[inline(always)]
+    fn settle_small(&self, key: AskKey, small: Small) -> Option<(Wakeup, Option<TimerKey>)> {
+        let mut entries = self.entries.borrow_mut();
+        let ask = find(&mut entries, key)?;
+        if !ask.is_open() || ask.peer.is_some() {
+            return None;
+        }
+        ask.small = small;
+        ask.outcome = Noted::Small;
+        Some((mem::take(&mut ask.wakeup), ask.timer.take()))
     }
 
     /// The number of asks that nobody has picked up.
@@ -243,12 +303,12 @@ impl AskTable {
     }
 
     fn is_open(&self, key: AskKey) -> bool {
-        self.with(key, |ask| ask.outcome.is_none()).unwrap_or(false)
+        self.with(key, |ask| ask.is_open()).unwrap_or(false)
     }
 
     fn keys_where(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<AskKey> {
         let entries = self.entries.borrow();
-        let open = |ask: &Waiting| ask.taken && ask.outcome.is_none() && wanted(ask);
+        let open = |ask: &Waiting| ask.taken && ask.is_open() && wanted(ask);
         let open = entries.iter().enumerate().filter(|(_, ask)| open(ask));
         open.map(|(index, ask)| AskKey { index: index as u32, generation: ask.generation })
             .collect()
@@ -278,20 +338,33 @@ impl Core {
     #[inline(always)]
     fn settle_ask_if(&self, key: AskKey, outcome: Outcome, may: impl FnOnce(&Waiting) -> bool) {
         match self.asks.settle(key, outcome, may) {
-            Ok((wakeup, timer)) => {
-                match wakeup {
-                    Wakeup::Run(target) => self.push_ready(target),
-                    Wakeup::Wake(waker) => wake(waker),
-                    Wakeup::Spent => {}
-                }
-                if let Some(timer) = timer {
-                    self.cancel_timer(timer);
-                }
-            }
+            Ok(settled) => self.tell_asker(settled),
             Err(late) => {
                 self.asks.late.set(self.asks.late.get() + 1);
                 discard("a reply", late);
             }
+        }
+    }
+
+    /// An answer of this worker's to one of its own asks, without a frame.
+    #[inline(always)]
+    pub(crate) fn answer_small(&self, correlation: u64, small: Small) {
+        match self.asks.settle_small(AskKey::from_correlation(correlation), small) {
+            // It is picked up by whoever waits within the same poll.
+            Some((Wakeup::Spent, None)) => {}
+            Some(settled) => self.tell_asker(settled),
+            None => self.asks.late.set(self.asks.late.get() + 1),
+        }
+    }
+
+    fn tell_asker(&self, (wakeup, timer): (Wakeup, Option<TimerKey>)) {
+        match wakeup {
+            Wakeup::Run(target) => self.push_ready(target),
+            Wakeup::Wake(waker) => wake(waker),
+            Wakeup::Spent => {}
+        }
+        if let Some(timer) = timer {
+            self.cancel_timer(timer);
         }
     }
 
@@ -311,40 +384,32 @@ impl Core {
         }
     }
 
-    /// Sends an ask. If the actor is idle and nothing is in the way of the message, it is handled at once.
+    /// Sends an ask of the kind that is made most often: it is small, and nothing is to be said besides. If the actor
+    /// is idle it is handled at once, and mostly answered. Nothing has happened if this returns nothing.
     #[inline(always)]
-    fn open_ask<M: Message>(
+    fn ask_at_once<M: Message>(
         self: &Rc<Self>,
-        to: Address,
-        way: Way,
-        message: &mut Option<M>,
-        timeout: Option<Duration>,
-        waker: &Waker,
-    ) -> Opened {
-        // What is asked most often: it is small, and nothing is to be said besides.
-        let small = message.as_ref().and_then(M::Passing::as_small);
-        if let Some(small) = small
-            && way == Way::Link
-            && timeout.is_none()
-            && !self.runs_actor()
-            && let Some(cell) = self.may_hand_over(to)
-        {
-            let opened = self.ask_small(&cell, small, None);
-            return self.opened(opened, None, waker);
+        ask: &mut Ask<M>,
+    ) -> Option<Result<Carrier<M::Reply>, AskKey>> {
+        let small = ask.message.as_ref().and_then(M::Passing::as_small)?;
+        if ask.stage != Stage::Unsent(Way::Link) || ask.limit.is_some() || self.runs_actor() {
+            return None;
         }
-        self.open_ask_at_length(to, way, message, timeout, waker)
+        let cell = self.may_hand_over(ask.to)?;
+        let key = self.asks.insert_within(self.walk.depth())?;
+        self.hand_over_small(&cell, small, key.correlation(self.worker()), None);
+        Some(self.asks.take_small::<M::Reply>(key).ok_or(key))
     }
 
     #[inline(never)]
     fn open_ask_at_length<M: Message>(
         self: &Rc<Self>,
-        to: Address,
+        ask: &mut Ask<M>,
         way: Way,
-        message: &mut Option<M>,
-        timeout: Option<Duration>,
         waker: &Waker,
     ) -> Opened {
-        let said = match self.said(to, timeout) {
+        let &mut Ask { to, limit, ref mut message, .. } = ask;
+        let said = match self.said(to, limit) {
             Ok(said) => said,
             Err(error) => return Opened::Ended(Err(error)),
         };
@@ -415,18 +480,27 @@ impl Core {
         message: &mut Option<M>,
         said: Option<Extensions>,
     ) -> Result<AskKey, AskError> {
-        if !M::Passing::CROSSES_NODES {
-            let key = self.send_ask(cell.address, Way::Link, message, said.as_ref())?;
-            self.hand_over(cell, None);
-            return Ok(key);
-        }
         let section = said.and_then(|said| Section::from_extensions(said, self.now()));
         if let Some(small) = message.as_ref().and_then(M::Passing::as_small) {
             return self.ask_small(cell, small, section);
         }
-        let key = self.send_ask(cell.address, Way::Link, message, None)?;
-        self.hand_over(cell, section);
-        Ok(key)
+        let key = self.asks.insert_within(self.walk.depth()).ok_or(AskError::Overloaded)?;
+        let (slot, generation) = (cell.address.slot(), cell.address.generation());
+        let correlation = key.correlation(self.worker());
+        let header = Header::new(Kind::Ask, slot, generation, M::ID, correlation);
+        let packed = self.pack_alone(|outbox| {
+            M::Passing::pack(message, header, None, outbox, Admission::Bounded)
+        });
+        match packed {
+            Ok(envelope) => {
+                self.hand_over(cell, Self::delivery(envelope, section));
+                Ok(key)
+            }
+            Err(error) => {
+                drop(self.asks.remove(key));
+                Err(TellError::from(error).into())
+            }
+        }
     }
 
     /// Opens an ask's entry in the table, and sends its message. `said` is what the ask inherits from the
@@ -509,8 +583,10 @@ enum Opened {
     Ended(Outcome),
 }
 
-enum State<M> {
-    Unsent { to: Address, way: Way, message: Option<M>, timeout: Option<Duration> },
+/// What has become of an ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Unsent(Way),
     Waiting(AskKey),
     Done,
 }
@@ -520,25 +596,75 @@ enum State<M> {
 /// Dropping it cancels it: a reply that comes later is dropped.
 #[must_use = "an ask does nothing until it is awaited"]
 pub struct Ask<M: Message> {
-    state: State<M>,
+    to: Address,
+    /// Until it has been sent.
+    message: Option<M>,
+    limit: Option<Duration>,
+    stage: Stage,
     /// Its entry is in the table of one worker.
     here: PhantomData<Rc<()>>,
 }
 
 impl<M: Message> Ask<M> {
+    #[inline(always)]
     pub(crate) fn new(to: Address, way: Way, message: M) -> Self {
-        let state = State::Unsent { to, way, message: Some(message), timeout: None };
-        Ask { state, here: PhantomData }
+        let (message, stage) = (Some(message), Stage::Unsent(way));
+        Ask { to, message, limit: None, stage, here: PhantomData }
     }
 
     /// Gives the ask this long to end. An ask within a handler that handles an ask itself never gets
     /// longer than what is left of that one. Without a limit of its own an ask ends after the node's
     /// `ask_timeout`.
     pub fn within(mut self, limit: Duration) -> Self {
-        if let State::Unsent { timeout, .. } = &mut self.state {
-            *timeout = Some(limit);
-        }
+        self.limit = Some(limit);
         self
+    }
+
+    /// As `poll`; the message may have been handed over, by this key.
+    #[inline(never)]
+    fn poll_at_length(&mut self, handed_over: Option<AskKey>, waker: &Waker) -> Poll<Outcome> {
+        match self.stage {
+            Stage::Unsent(_) if let Some(key) = handed_over => {
+                let opened = Core::try_with(|core| core.opened(Ok(key), None, waker));
+                self.go_on(opened.unwrap_or(Opened::Ended(Err(AskError::NoWorker))))
+            }
+            Stage::Unsent(way) => self.start(way, waker),
+            Stage::Waiting(key) => self.look(key, waker),
+            Stage::Done => panic!("an ask is polled after its outcome"),
+        }
+    }
+
+    /// Sends the message, and sees whether that is answered at once.
+    fn start(&mut self, way: Way, waker: &Waker) -> Poll<Outcome> {
+        let opened = Core::try_with(|core| core.open_ask_at_length(self, way, waker));
+        self.message = None;
+        self.go_on(opened.unwrap_or(Opened::Ended(Err(AskError::NoWorker))))
+    }
+
+    fn go_on(&mut self, opened: Opened) -> Poll<Outcome> {
+        match opened {
+            Opened::Waiting(key) => {
+                self.stage = Stage::Waiting(key);
+                Poll::Pending
+            }
+            Opened::Ended(outcome) => {
+                self.stage = Stage::Done;
+                Poll::Ready(outcome)
+            }
+        }
+    }
+
+    /// Looks whether the ask has ended, and waits if it has not.
+    #[inline(never)]
+    fn look(&mut self, key: AskKey, waker: &Waker) -> Poll<Outcome> {
+        let outcome = Core::try_with(|core| core.poll_ask(key, waker));
+        match outcome.unwrap_or(Poll::Ready(Err(AskError::NoWorker))) {
+            Poll::Ready(outcome) => {
+                self.stage = Stage::Done;
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -548,43 +674,23 @@ impl<M: Message> Unpin for Ask<M> {}
 impl<M: Message> Future for Ask<M> {
     type Output = Result<Msg<M::Reply>, AskError>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let State::Unsent { to, way, message, timeout } = &mut this.state {
-            let (to, way, timeout) = (*to, *way, *timeout);
-            let waker = context.waker();
-            let opened = Core::try_with(|core| core.open_ask(to, way, message, timeout, waker))
-                .unwrap_or(Opened::Ended(Err(AskError::NoWorker)));
-            this.state = State::Done;
-            return match opened {
-                Opened::Waiting(key) => {
-                    this.state = State::Waiting(key);
-                    Poll::Pending
-                }
-                Opened::Ended(outcome) => Poll::Ready(outcome.and_then(open_reply::<M>)),
-            };
+        let at_once = Core::try_with(|core| core.ask_at_once(this)).flatten();
+        if let Some(Ok(answer)) = at_once {
+            this.stage = Stage::Done;
+            return Poll::Ready(Ok(Msg::new(answer)));
         }
-        let State::Waiting(key) = this.state else { panic!("an ask is polled after its outcome") };
-        let outcome = Core::try_with(|core| core.poll_ask(key, context.waker()));
-        let Some(outcome) = outcome else {
-            return Poll::Ready(Err(AskError::NoWorker));
-        };
-        let Poll::Ready(outcome) = outcome else {
-            return Poll::Pending;
-        };
-        this.state = State::Done;
-        Poll::Ready(outcome.and_then(open_reply::<M>))
+        let key = at_once.and_then(Result::err);
+        this.poll_at_length(key, context.waker()).map(|outcome| outcome.and_then(open_reply::<M>))
     }
 }
 
 #[inline]
-fn open_reply<M: Message>(answer: Answer) -> Result<Msg<M::Reply>, AskError> {
+fn open_reply<M: Message>(answer: Content) -> Result<Msg<M::Reply>, AskError> {
     use annulus_codec::archive::AccessError;
-    let opened = match answer {
-        Answer::Small(small) => <M::Reply as Message>::Passing::open_small(small),
-        Answer::Envelope(envelope) => <M::Reply as Message>::Passing::open(envelope),
-    };
-    match opened {
+    match answer.open::<M::Reply>() {
         Ok(carrier) => Ok(Msg::new(carrier)),
         Err(AccessError::WrongMessage { expected, found }) if expected.same_name(found) => {
             Err(AskError::Incompatible)
@@ -614,7 +720,7 @@ impl Core {
 
 impl<M: Message> Drop for Ask<M> {
     fn drop(&mut self) {
-        if let State::Waiting(key) = self.state {
+        if let Stage::Waiting(key) = self.stage {
             Core::with(|core| {
                 if let Some((timer, rest)) = core.asks.remove(key) {
                     timer.into_iter().for_each(|timer| core.cancel_timer(timer));

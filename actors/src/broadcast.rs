@@ -1,7 +1,8 @@
 //! One message for many actors.
 //!
-//! It is archived once. All receivers of one worker share one frame in one chunk: in the worker's inbox, or in the
-//! lane to it, there are the message and the list of those who get it. Nodes get a copy for each receiver.
+//! It is archived once. All receivers of one worker share one frame in one chunk: it waits in the mailbox of each of
+//! them, and in the lane to another worker there are the message and the list of those who get it. Nodes get a copy
+//! for each receiver.
 
 use std::{cell::RefCell, fmt, rc::Rc};
 
@@ -13,7 +14,15 @@ use annulus_codec::{
     passing::ByArchive,
 };
 
-use crate::{core::Core, error::TellError, message::Msg, protocol::Accepts, reference::ActorRef};
+use crate::{
+    core::Core,
+    error::TellError,
+    mailbox::Parked,
+    message::Msg,
+    planted::{Bug, planted},
+    protocol::Accepts,
+    reference::ActorRef,
+};
 
 /// Tells many actors the same. The message becomes bytes once, and receivers on one worker share these bytes.
 ///
@@ -101,11 +110,7 @@ impl Core {
     /// The frame that all receivers get. It is for nobody by name.
     fn archive_shared<M: Archivable>(&self, message: &M) -> Result<Frame, PushError> {
         let header = Header::new(Kind::Tell, Slot::from_bits(0), 0, M::ID, 0);
-        let mut scratch = self.alone.borrow_mut();
-        scratch.rewind();
-        scratch.push_message(header, None, message, Admission::Always)?;
-        let mut frames = scratch.pop_frames().expect("a message was just pushed");
-        Ok(frames.next().expect("a message is a frame"))
+        self.alone.borrow_mut().archive_alone(header, message)
     }
 
     /// Sends the frame to everybody. Returns who is known not to get it.
@@ -124,7 +129,9 @@ impl Core {
         audiences.iter_mut().for_each(Vec::clear);
         audiences.resize_with(self.shared.entries.len(), Vec::new);
         for target in to.iter().map(|actor| actor.address()) {
-            let taken = if target.shares_node(self.home()) && !self.runs_now(target) {
+            let taken = if target.shares_worker(self.home()) {
+                self.enqueue_shared(target, frame)
+            } else if target.shares_node(self.home()) {
                 self.gather(&mut audiences, target, frame, &mut refuse)
             } else {
                 self.forward_shared::<M>(target, frame)
@@ -139,7 +146,24 @@ impl Core {
         refused
     }
 
-    /// Notes an actor of this node as one who gets the frame.
+    /// Puts the frame into the mailbox of an actor of this worker.
+    fn enqueue_shared(&self, target: Address, frame: &Frame) -> Result<(), TellError> {
+        let (slot, generation) = (target.slot(), target.generation());
+        let taken = self.actors.look(slot.index(), generation, |cell| {
+            cell.admits(Admission::Bounded)?;
+            let parked = Parked::plain(self.settle(cell, frame.clone()));
+            if planted(Bug::EarlyBroadcast) {
+                cell.jump(parked)
+            } else {
+                cell.enqueue(parked)
+            }
+            self.nudge(cell);
+            Ok(())
+        });
+        taken.unwrap_or(Err(TellError::Dead))
+    }
+
+    /// Notes an actor of another worker of this node as one who gets the frame.
     fn gather(
         &self,
         audiences: &mut [Vec<Address>],
@@ -149,9 +173,6 @@ impl Core {
     ) -> Result<(), TellError> {
         let worker = target.slot().worker();
         let audience = audiences.get_mut(worker).ok_or(TellError::Dead)?;
-        if worker == self.worker() {
-            self.keep_one_place(target, Admission::Bounded)?;
-        }
         audience.push(target);
         if audience.len() == MAX_TARGETS {
             self.flush_audience(worker, audience, frame, refuse);
@@ -169,17 +190,12 @@ impl Core {
         if audience.is_empty() {
             return;
         }
-        let own = worker == self.worker();
-        let outbox = if own { Some(&self.inbox) } else { self.lanes.outbox(worker) };
-        let pushed = match outbox {
+        let pushed = match self.lanes.outbox(worker) {
             Some(outbox) => outbox.borrow_mut().push_broadcast(audience, frame).map_err(Into::into),
             None => Err(TellError::Dead),
         };
         if let Err(reason) = pushed {
             for target in audience.iter().copied() {
-                if own {
-                    self.give_place(target);
-                }
                 refuse(target, reason);
             }
         }

@@ -1,8 +1,7 @@
 //! What a worker keeps of one actor, apart from the actor itself, which lives in its future.
 
 use std::{
-    cell::{Cell, OnceCell, Ref, RefCell},
-    collections::VecDeque,
+    cell::{Cell, OnceCell, Ref, RefCell, RefMut},
     fmt,
     future::Future,
     pin::Pin,
@@ -12,10 +11,10 @@ use std::{
 
 use annulus_codec::{
     address::Address,
-    frame::{Frame, Kind},
+    frame::Frame,
+    held::Small,
     message::{Message, MessageId},
     outbox::Admission,
-    passing::{Envelope, Passing},
     yard::Yard,
 };
 
@@ -24,30 +23,15 @@ use crate::{
     contain::wake,
     context::{is_live, refuse_expired},
     core::Core,
-    delivery::{Delivery, Parked, Section},
+    delivery::Section,
     error::TellError,
-    planted::{Bug, planted},
+    mailbox::{Framed, Mailbox, Parked},
     tasks::{OwnWaker, TaskKey},
     walk::Carrier,
 };
 
 /// An actor's whole life: its start, one message after the other, its end.
 pub(crate) type Life = Pin<Box<dyn Future<Output = Exit>>>;
-
-/// How many messages from its mailbox an actor may handle before others get their turn.
-const MESSAGES_PER_TURN: u32 = 64;
-
-/// Taken off the room of a mailbox with too many bytes in it: more than any number of places.
-const BLOCKED: i64 = 1 << 60;
-
-/// Taken off the room of an actor that takes no more messages.
-const CLOSED: i64 = 1 << 61;
-
-fn room_of(limits: &MailboxLimits) -> i64 {
-    let places = limits.messages.saturating_mul(if planted(Bug::EndlessMailbox) { 2 } else { 1 });
-    let blocked = if limits.bytes == 0 { BLOCKED } else { 0 };
-    i64::try_from(places).unwrap_or(i64::MAX).min(1 << 40) - blocked
-}
 
 /// What an actor's future is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +72,19 @@ pub(crate) enum Place {
     Small,
 }
 
-impl Place {
-    /// Whether the worker holds the message out.
-    fn is_hand(self) -> bool {
-        matches!(self, Place::Hand | Place::Small)
-    }
+/// What the actor has to look at before it takes the next message. All bits are zero, mostly.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Flags(u8);
+
+impl Flags {
+    /// Orders, or sections of tasks.
+    const URGENT: u8 = 1;
+    /// The worker holds a message out.
+    const HELD_OUT: u8 = 2;
+    /// The message that is handled now has been held out: nothing in the walk goes on from it.
+    const HANDED: u8 = 4;
+    /// The handler that runs inherits something: [`Extra::section`] says what.
+    const INHERITS: u8 = 8;
 }
 
 /// See the [module](self).
@@ -100,31 +92,18 @@ pub(crate) struct ActorCell {
     pub(crate) address: Address,
     /// The actor's type, for logs.
     pub(crate) name: &'static str,
-    limits: &'static MailboxLimits,
     pub(crate) life: Cell<Option<Life>>,
     pub(crate) phase: Cell<Phase>,
     orders: Cell<Option<StopMode>>,
     place: Cell<Place>,
-    /// Whether the message that is handled now has been held out. Nothing in the walk goes on from it.
-    handed: Cell<bool>,
-    mailbox: RefCell<VecDeque<Parked>>,
-    mailbox_bytes: Cell<usize>,
-    /// How many of those at the front of the mailbox hold on to no whole chunk.
-    settled: Cell<usize>,
-    /// Messages that would still be taken: the mailbox's places less those that wait in it or are on
-    /// their way to it, less [`BLOCKED`] while too many bytes wait, less [`CLOSED`] at the end.
-    room: Cell<i64>,
-    /// Whether there is more to look at than the frames that are being walked.
-    attention: Cell<bool>,
+    flags: Cell<Flags>,
+    mailbox: RefCell<Mailbox>,
     /// Whether no section runs any more.
     pub(crate) closed_to_turns: Cell<bool>,
     /// Sections that its tasks asked for and that have not run.
     turns: Cell<u32>,
-    budget: Cell<u32>,
     /// The first of its message timers; the others hang on to each other.
     pub(crate) first_alarm: Cell<Option<u32>>,
-    /// Whether [`Extra::section`] says anything.
-    inherits: Cell<bool>,
     extra: OnceCell<Box<Extra>>,
     exit: Cell<Option<Exit>>,
 }
@@ -151,22 +130,15 @@ impl ActorCell {
         ActorCell {
             address,
             name,
-            limits,
             life: Cell::new(None),
             phase: Cell::new(Phase::Ready),
             orders: Cell::new(None),
             place: Cell::new(Place::Walk),
-            handed: Cell::new(false),
-            mailbox: RefCell::new(VecDeque::new()),
-            mailbox_bytes: Cell::new(0),
-            settled: Cell::new(0),
-            room: Cell::new(room_of(limits)),
-            attention: Cell::new(false),
+            flags: Cell::new(Flags(0)),
+            mailbox: RefCell::new(Mailbox::new(limits)),
             closed_to_turns: Cell::new(false),
             turns: Cell::new(0),
-            budget: Cell::new(0),
             first_alarm: Cell::new(None),
-            inherits: Cell::new(false),
             extra: OnceCell::new(),
             exit: Cell::new(None),
         }
@@ -185,55 +157,53 @@ impl ActorCell {
 
     /// What the handler that runs inherits.
     pub(crate) fn section(&self) -> Option<Ref<'_, Section>> {
-        if self.inherits.get() {
+        if self.has(Flags::INHERITS) {
             self.known_extra().map(|extra| extra.section.borrow())
         } else {
             None
         }
     }
 
-    /// Keeps a place in the mailbox for a message from this worker.
-    #[inline]
-    pub(crate) fn keep_place(&self, admission: Admission) -> Result<(), TellError> {
-        let room = self.room.get();
-        if room <= 0 {
-            if self.is_closed() {
-                return Err(TellError::Dead);
-            }
-            if admission == Admission::Bounded {
-                return Err(TellError::Full);
-            }
+    #[inline(always)]
+    fn has(&self, flag: u8) -> bool {
+        self.flags.get().0 & flag != 0
+    }
+
+    #[inline(always)]
+    fn set(&self, flag: u8, on: bool) {
+        let others = self.flags.get().0 & !flag;
+        if on {
+            self.flags.set(Flags(others | flag));
+            self.mailbox.borrow_mut().end_batch();
+        } else {
+            self.flags.set(Flags(others));
         }
-        self.room.set(room - 1);
-        Ok(())
     }
 
-    /// Keeps up to `most` places more, and returns how many.
-    pub(crate) fn keep_places(&self, most: u32) -> u32 {
-        let room = self.room.get();
-        let kept = room.clamp(0, i64::from(most));
-        self.room.set(room - kept);
-        kept as u32
+    /// Whether the mailbox takes a message now.
+    #[inline]
+    pub(crate) fn admits(&self, admission: Admission) -> Result<(), TellError> {
+        if self.is_full() { self.admits_beyond(admission) } else { Ok(()) }
     }
 
-    /// Gives back places that have been kept.
-    pub(crate) fn give_places(&self, places: u32) {
-        self.room.set(self.room.get() + i64::from(places));
+    #[cold]
+    fn admits_beyond(&self, admission: Admission) -> Result<(), TellError> {
+        match admission {
+            _ if self.is_closed() => Err(TellError::Dead),
+            Admission::Bounded => Err(TellError::Full),
+            Admission::Always => Ok(()),
+        }
     }
 
+    /// Whether the mailbox takes no bounded message now.
     pub(crate) fn is_full(&self) -> bool {
-        self.room.get() <= 0
+        self.mailbox.borrow().is_full()
     }
 
     /// The messages that wait in the mailbox, and their bytes.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        (self.mailbox.borrow().len(), self.mailbox_bytes.get())
-    }
-
-    /// Gives back a place: its message has left the mailbox, or has not come.
-    #[inline]
-    pub(crate) fn give_place(&self) {
-        self.room.set(self.room.get() + 1);
+        let mailbox = self.mailbox.borrow();
+        (mailbox.len(), mailbox.bytes())
     }
 
     /// Whether new messages are refused for good.
@@ -242,57 +212,55 @@ impl ActorCell {
         self.orders.get().is_some() || self.phase.get() == Phase::Gone
     }
 
-    /// Puts a message into the mailbox, whose place has been kept.
-    pub(crate) fn enqueue(&self, delivery: Delivery) {
-        self.park(Parked::Other(Box::new(delivery)));
+    /// Puts a message into the mailbox, which [admits](Self::admits) it.
+    #[inline]
+    pub(crate) fn enqueue(&self, parked: Parked) {
+        self.mailbox.borrow_mut().push(parked);
+        self.enqueued();
     }
 
-    /// Puts a plain frame into the mailbox, whose place has been kept.
-    #[inline]
+    /// Puts a frame that says no more than its header into the mailbox, which [admits](Self::admits) it.
+    #[inline(always)]
     pub(crate) fn enqueue_plain(&self, frame: Frame) {
-        self.park(Parked::Plain(frame));
+        self.mailbox.borrow_mut().push_plain(frame);
+        self.enqueued();
     }
 
-    #[inline]
-    fn park(&self, parked: Parked) {
-        let before = self.mailbox_bytes.get();
-        let bytes = before + parked.bytes();
-        self.mailbox_bytes.set(bytes);
-        if before < self.limits.bytes && bytes >= self.limits.bytes {
-            self.room.set(self.room.get() - BLOCKED);
+    /// Puts a small message of this worker's into the mailbox, told. Returns whether that takes it.
+    #[inline(always)]
+    pub(crate) fn enqueue_told(&self, small: Small) -> bool {
+        let told = self.mailbox.borrow_mut().push_told(small);
+        if told {
+            self.enqueued();
         }
-        let mut mailbox = self.mailbox.borrow_mut();
-        mailbox.push_back(parked);
+        told
+    }
+
+    /// Puts a message before all others, which is a fault.
+    pub(crate) fn jump(&self, parked: Parked) {
+        self.mailbox.borrow_mut().jump(parked);
+        self.enqueued();
+    }
+
+    #[inline(always)]
+    fn enqueued(&self) {
         if self.phase.get() == Phase::Suspended {
             // It came settled, and all before it were when the actor was suspended.
-            self.settled.set(mailbox.len());
+            self.mailbox.borrow_mut().are_settled();
         }
-        self.attention.set(true);
     }
 
     /// The worker holds a message out to this actor, which has been idle.
-    pub(crate) fn hold_out(&self) {
-        self.place.set(Place::Hand);
-        self.attention.set(true);
-    }
-
-    /// The worker holds an ask without a frame out to this actor, which has been idle.
     #[inline]
-    pub(crate) fn hold_out_small(&self) {
-        self.place.set(Place::Small);
-        self.attention.set(true);
-    }
-
-    /// Whether the actor's own future may go on with the walk.
-    #[inline]
-    pub(crate) fn may_go_on(&self) -> bool {
-        !self.attention.get()
+    pub(crate) fn hold_out(&self, place: Place) {
+        self.place.set(place);
+        self.set(Flags::HELD_OUT, true);
     }
 
     /// Whether the actor has nothing to do but take the next message.
     #[inline]
     pub(crate) fn waits(&self) -> bool {
-        self.phase.get() == Phase::Idle && !self.attention.get()
+        self.phase.get() == Phase::Idle
     }
 
     /// Orders the actor to end. A later order only counts if it is more urgent.
@@ -304,56 +272,76 @@ impl ActorCell {
         };
         let given = self.orders.get();
         if given.is_none() {
-            self.room.set(self.room.get() - CLOSED);
+            self.mailbox.borrow_mut().close();
         }
         if given.is_none_or(|given| urgency(given) < urgency(mode)) {
             self.orders.set(Some(mode));
         }
-        self.attention.set(true);
+        self.set(Flags::URGENT, true);
     }
 
-    pub(crate) fn orders(&self) -> Option<StopMode> {
-        self.orders.get()
+    /// Whether the actor is to end without another step of its own.
+    #[inline]
+    pub(crate) fn is_killed(&self) -> bool {
+        self.orders.get() == Some(StopMode::Kill)
     }
 
     pub(crate) fn add_turn(&self) {
         self.turns.set(self.turns.get() + 1);
-        self.attention.set(true);
+        self.set(Flags::URGENT, true);
     }
 
     #[inline]
     pub(crate) fn begin_poll(&self) {
         self.phase.set(Phase::Running);
-        self.budget.set(MESSAGES_PER_TURN);
     }
 
     /// What to do next; pending while there is nothing. Only the actor's own future asks.
     #[inline(always)]
     pub(crate) fn poll_signal(&self, core: &Core) -> Poll<Signal> {
-        if self.attention.get() {
-            let held_out = if self.place.get().is_hand() { core.walk.in_hand() } else { None };
-            return match held_out {
-                Some(message) => Poll::Ready(Signal::Message(message)),
-                None => self.poll_mailbox(core),
-            };
+        if self.flags.get() != Flags(0) {
+            return self.poll_signals(core);
         }
-        let next = if self.handed.take() { None } else { core.next_plain(self) };
-        match next {
-            Some(message) => Poll::Ready(Signal::Message(message)),
-            None => {
-                self.phase.set(Phase::Idle);
-                Poll::Pending
+        let mut mailbox = self.mailbox.borrow_mut();
+        if let Some(parked) = mailbox.front() {
+            if let Parked::Told(small) = parked {
+                let message = small.message();
+                let most = mailbox.len();
+                if mailbox.begin_batch(&core.clock, most) {
+                    self.place.set(Place::Mailbox);
+                    return Poll::Ready(Signal::Message(message));
+                }
             }
+            drop(mailbox);
+            return self.poll_signals(core);
         }
+        drop(mailbox);
+        if let Some(message) = core.next_plain(self) {
+            return Poll::Ready(Signal::Message(message));
+        }
+        self.idle()
     }
 
-    /// Whether the message that is handled now is the last of this poll, but for what waits in the mailbox.
-    #[inline]
-    pub(crate) fn is_handed(&self) -> bool {
-        self.handed.get()
+    fn idle(&self) -> Poll<Signal> {
+        // What has waited is done with.
+        drop(self.known_extra().map(|extra| extra.yard.take()));
+        self.set(Flags::HANDED, false);
+        self.phase.set(Phase::Idle);
+        Poll::Pending
     }
 
-    fn poll_mailbox(&self, core: &Core) -> Poll<Signal> {
+    /// As [`poll_signal`](Self::poll_signal), if there is more to look at than the walk.
+    fn poll_signals(&self, core: &Core) -> Poll<Signal> {
+        if self.has(Flags::HELD_OUT)
+            && let Some(message) = core.walk.in_hand()
+        {
+            // It has been idle, so there is nothing else to look at.
+            self.set(Flags::HELD_OUT, false);
+            self.set(Flags::HANDED, true);
+            return Poll::Ready(Signal::Message(message));
+        }
+        // The handler that has inherited anything has ended.
+        self.enter_section(None);
         loop {
             match self.orders.get() {
                 Some(StopMode::Stop | StopMode::Kill) => return Poll::Ready(Signal::Stop),
@@ -361,31 +349,37 @@ impl ActorCell {
                 _ => {}
             }
             if !self.has_work() {
-                drop(self.known_extra().map(|extra| extra.yard.take()));
-                self.attention.set(false);
-                self.handed.set(false);
-                self.phase.set(Phase::Idle);
-                return Poll::Pending;
+                let next = if self.has(Flags::HANDED) { None } else { core.next_plain(self) };
+                return next.map_or_else(|| self.idle(), |next| Poll::Ready(Signal::Message(next)));
             }
-            if self.budget.get() == 0 || !core.clock.allows() {
+            let mut mailbox = self.mailbox.borrow_mut();
+            // With flags there is something to look at after each message.
+            let most = if self.flags.get() == Flags(0) { mailbox.len() } else { 1 };
+            if !mailbox.begin_batch(&core.clock, most) {
                 self.phase.set(Phase::Ready);
                 return Poll::Pending;
             }
-            self.budget.set(self.budget.get() - 1);
             if self.turns.get() > 0 {
                 self.turns.set(self.turns.get() - 1);
+                drop(mailbox);
+                self.set(Flags::URGENT, self.turns.get() > 0 || self.orders.get().is_some());
                 return Poll::Ready(Signal::Turn);
             }
-            let expired = match self.mailbox.borrow().front() {
+            match mailbox.front() {
                 None => continue,
-                Some(Parked::Other(delivery)) if !is_live(core, delivery) => true,
+                Some(Parked::Framed(Framed::Other(delivery))) if !is_live(core, delivery) => {}
                 Some(parked) => {
+                    let message = parked.message();
+                    if most == 1 {
+                        mailbox.end_batch();
+                    }
                     self.place.set(Place::Mailbox);
-                    return Poll::Ready(Signal::Message(parked.header().message));
+                    return Poll::Ready(Signal::Message(message));
                 }
-            };
-            if expired && let Some(parked) = self.dequeue() {
-                refuse_expired(parked.into());
+            }
+            drop(mailbox);
+            if let Some(Parked::Framed(Framed::Other(expired))) = self.dequeue() {
+                refuse_expired(*expired);
             }
         }
     }
@@ -393,19 +387,7 @@ impl ActorCell {
     /// Gives each frame in the mailbox that has not been settled a place where it may stay.
     #[inline]
     pub(crate) fn settle_mailbox(&self, settle: impl Fn(Frame) -> Frame) {
-        let mut mailbox = self.mailbox.borrow_mut();
-        let settled = self.settled.replace(mailbox.len());
-        for parked in mailbox.iter_mut().skip(settled) {
-            let frame = match parked {
-                Parked::Plain(frame) => frame,
-                Parked::Other(delivery) => match &mut delivery.envelope {
-                    Envelope::Frame(frame) => frame,
-                    Envelope::Apart(_) | Envelope::Value(_) => continue,
-                },
-            };
-            let moved = settle(frame.clone());
-            *frame = moved;
-        }
+        self.mailbox.borrow_mut().settle(settle);
     }
 
     fn has_work(&self) -> bool {
@@ -419,65 +401,41 @@ impl ActorCell {
 
     /// Whether it holds no memory but its own.
     pub(crate) fn is_bare(&self) -> bool {
-        self.extra.get().is_none() && self.mailbox.borrow().capacity() == 0
+        self.extra.get().is_none() && !self.mailbox.borrow().has_memory()
     }
 
     /// Where the message is that [`Signal::Message`] speaks of.
     #[inline]
     pub(crate) fn take_place(&self) -> Place {
-        let place = self.place.replace(Place::Walk);
-        self.handed.set(place.is_hand());
-        if place.is_hand() {
-            // It has been idle, so there is nothing else to look at.
-            self.attention.set(false);
-        }
-        place
+        self.place.replace(Place::Walk)
+    }
+
+    /// The mailbox. Nothing else is done with the actor while this is held.
+    #[inline(always)]
+    pub(crate) fn mailbox(&self) -> RefMut<'_, Mailbox> {
+        self.mailbox.borrow_mut()
     }
 
     pub(crate) fn dequeue(&self) -> Option<Parked> {
-        let parked = self.mailbox.borrow_mut().pop_front()?;
-        self.dequeued(parked.bytes());
-        Some(parked)
+        self.mailbox.borrow_mut().pop()
     }
 
-    /// A message with so many bytes has left the mailbox.
-    #[inline]
-    fn dequeued(&self, bytes: usize) {
-        self.settled.set(self.settled.get().saturating_sub(1));
-        let before = self.mailbox_bytes.get();
-        self.mailbox_bytes.set(before - bytes);
-        if before >= self.limits.bytes && before - bytes < self.limits.bytes {
-            self.room.set(self.room.get() + BLOCKED);
-        }
-        self.give_place();
-    }
-
-    /// Takes the message at the front of the mailbox, if it is this one, told and plain, and comes next.
-    #[inline]
-    pub(crate) fn dequeue_told<M: Message>(&self) -> Option<Carrier<M>> {
-        if self.orders.get().is_some() || self.turns.get() > 0 || self.budget.get() == 0 {
-            return None;
-        }
+    /// Takes the next message, if it is this one, told and plain, and there is nothing else to look at before it.
+    #[inline(always)]
+    pub(crate) fn take_told<M: Message>(&self, core: &Core) -> Option<Carrier<M>> {
         let mut mailbox = self.mailbox.borrow_mut();
-        let Some(Parked::Plain(frame)) = mailbox.front() else { return None };
-        let copied = M::Passing::copy_told(frame);
-        if copied.is_none() {
-            let header = frame.header();
-            if header.message != M::ID || header.kind != Kind::Tell {
-                return None;
-            }
+        // While a batch goes on there are no flags.
+        if let Some(told) = mailbox.pop_told::<M>() {
+            return Some(told);
         }
-        let Some(Parked::Plain(frame)) = mailbox.pop_front() else { return None };
+        let walks = mailbox.is_empty() && self.flags.get() == Flags(0);
         drop(mailbox);
-        self.budget.set(self.budget.get() - 1);
-        self.dequeued(frame.body_len());
-        // It has been archived as this message, so it opens as this.
-        copied.or_else(|| M::Passing::open(Envelope::Frame(frame)).ok())
+        if walks && core.clock.allows() { core.walk.take_told_for::<M>(self) } else { None }
     }
 
     /// Everything that will not be handled any more.
-    pub(crate) fn take_leftovers(&self) -> VecDeque<Parked> {
-        std::mem::take(&mut *self.mailbox.borrow_mut())
+    pub(crate) fn take_leftovers(&self) -> impl Iterator<Item = Parked> + use<> {
+        self.mailbox.borrow_mut().take_all()
     }
 
     /// Notes the actor's end and wakes those who wait for it.
@@ -507,14 +465,14 @@ impl ActorCell {
     /// Notes what the handler that starts now inherits.
     #[inline(always)]
     pub(crate) fn enter_section(&self, section: Option<Section>) {
-        if section.is_some() || self.inherits.get() {
+        if section.is_some() || self.has(Flags::INHERITS) {
             self.change_section(section);
         }
     }
 
     #[inline(never)]
     fn change_section(&self, section: Option<Section>) {
-        self.inherits.set(section.is_some());
+        self.set(Flags::INHERITS, section.is_some());
         self.extra().section.replace(section.unwrap_or_default());
     }
 }

@@ -69,8 +69,25 @@ impl TurnClock {
     #[inline]
     pub(crate) fn allows(&self) -> bool {
         let left = self.left.get();
-        self.left.set(left.saturating_sub(1));
+        if left > 0 {
+            self.left.set(left - 1);
+        }
         left > 0
+    }
+
+    /// How many of so many messages may be handled before the clock is read.
+    #[inline]
+    pub(crate) fn grant(&self, wanted: usize) -> u32 {
+        let left = self.left.get();
+        let granted = left.min(u32::try_from(wanted).unwrap_or(u32::MAX));
+        self.left.set(left - granted);
+        granted
+    }
+
+    /// Messages that were granted have not been handled.
+    #[inline]
+    pub(crate) fn give_back(&self, granted: u32) {
+        self.left.set(self.left.get() + granted);
     }
 
     /// Somebody has run: reads the clock if it is time to. Returns whether that took long.
@@ -93,12 +110,17 @@ impl TurnClock {
         if took >= core.limits().slow_handler {
             self.report(took);
         }
-        // As many messages as would have taken the time.
-        let each = took / (self.given.get() - self.left.get()).max(1);
-        let fit = LOOK_AFTER.as_nanos() as u64 / (each.as_nanos() as u64).max(1);
+        let handled = u128::from(self.given.get().saturating_sub(self.left.get()));
         // Who was fast says little about who comes next: the number grows slowly, and falls at once.
         let most = MOST.min(self.given.get() * 2);
-        self.given.set(u32::try_from(fit).unwrap_or(MOST).clamp(1, most));
+        // As many messages as would have taken the time; mostly there is no need to divide.
+        let fits = LOOK_AFTER.as_nanos() * handled.max(1);
+        let given = if fits >= took.as_nanos() * u128::from(most) {
+            most
+        } else {
+            u32::try_from(fits / took.as_nanos()).unwrap_or(MOST).clamp(1, most)
+        };
+        self.given.set(given);
         self.looks.set(self.looks.get() + 1);
         self.over.set(now.since(self.began.get()) >= TURN || self.looks.get() >= LOOKS);
         self.look(now);

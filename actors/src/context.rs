@@ -14,7 +14,7 @@ use std::{
 
 use annulus_codec::{
     address::Address,
-    archive::Archivable,
+    archive::{AccessError, Archivable},
     frame::{Header, Kind},
     held::Small,
     message::Message,
@@ -25,17 +25,18 @@ use annulus_transport::driver::Mono;
 
 use crate::{
     actor::{Actor, StopMode},
-    ask::Answer,
     cell::{ActorCell, Phase, Place, Signal},
     contain::{discard, wake},
     core::Core,
-    delivery::{Delivery, Origin, Parked, Source},
+    delivery::{Content, Delivery, Origin, Source},
     error::{Failure, SpawnError},
+    mailbox::{Framed, Parked},
     message::{Later, Msg, Reply, Responder},
     protocol::Accepts,
     reference::ActorRef,
     respond::ReplyTo,
     timers::{Sleep, TimerHandle, sleep},
+    walk::Carrier,
 };
 
 type Turn<A> = Box<dyn FnOnce(&mut A, &mut Context<A>)>;
@@ -212,12 +213,13 @@ impl<A: Actor> Context<A> {
                     self.cell.enter_section(None);
                     return Some(Msg::new(told));
                 }
-                let (header, opened) = self.core.walk.take_for::<M>(&self.cell)?;
+                let (header, opened) = self.core.walk.take_next::<M>()?;
                 self.begin_plain(&header);
                 opened
             }
-            Place::Small => M::Passing::open_small(self.begin_small()?),
-            place => M::Passing::open(self.begin_from(place)?),
+            Place::Mailbox => self.open_waiting::<M>()?,
+            Place::Small => M::Passing::open_small(&self.begin_small()),
+            place => self.begin_from(place)?.open::<M>(),
         };
         match opened {
             Ok(carrier) => Some(Msg::new(carrier)),
@@ -233,25 +235,31 @@ impl<A: Actor> Context<A> {
     /// handled.
     #[inline]
     pub(crate) fn take_another<M: Message>(&mut self) -> Option<Msg<M>> {
-        if self.cell.is_handed() || !self.core.clock.allows() {
-            return None;
-        }
-        let told = if self.cell.may_go_on() {
-            self.core.walk.take_told_for::<M>(&self.cell)?
-        } else {
-            self.cell.dequeue_told::<M>()?
-        };
+        let told = self.cell.take_told::<M>(&self.core)?;
         self.count_handled();
-        self.cell.enter_section(None);
         Some(Msg::new(told))
     }
 
-    /// The ask that has no frame. What its handler inherits has been noted.
-    #[inline]
-    fn begin_small(&mut self) -> Option<Small> {
-        let (small, correlation) = self.core.walk.take_small()?;
-        self.reply_to = Some(ReplyTo::new(Origin::Local, correlation));
-        Some(small)
+    /// The message at the front of the mailbox. Each kind takes its own way, so that it does not have to be put
+    /// together in one form first.
+    #[inline(always)]
+    fn open_waiting<M: Message>(&mut self) -> Option<Result<Carrier<M>, AccessError>> {
+        let mut mailbox = self.cell.mailbox();
+        if let Some(opened) = mailbox.open_told::<M>() {
+            drop(mailbox);
+            self.cell.enter_section(None);
+            return Some(opened);
+        }
+        if let Some(frame) = mailbox.pop_plain() {
+            drop(mailbox);
+            self.begin_plain(&frame.header());
+            return Some(match M::Passing::open_own(frame) {
+                Ok(opened) => Ok(opened),
+                Err(frame) => M::Passing::open(Envelope::Frame(frame)),
+            });
+        }
+        drop(mailbox);
+        Some(self.begin_from(Place::Mailbox)?.open::<M>())
     }
 
     #[inline]
@@ -261,39 +269,61 @@ impl<A: Actor> Context<A> {
     }
 
     /// The message that is not in the walk.
-    fn begin_from(&mut self, place: Place) -> Option<Envelope> {
-        let delivery = if place == Place::Hand {
-            if let Some(frame) = self.core.walk.take_shared() {
+    fn begin_from(&mut self, place: Place) -> Option<Content> {
+        match place {
+            // The next frame of the walk is taken elsewhere.
+            Place::Walk => None,
+            Place::Mailbox => {
+                let parked = self.cell.dequeue()?;
+                Some(self.begin_parked(parked))
+            }
+            Place::Hand => {
+                let delivery = self.core.walk.take_in_hand()?;
+                Some(self.begin_delivery(delivery))
+            }
+            Place::Small => Some(Content::Small(self.begin_small())),
+        }
+    }
+
+    /// The ask that has no frame. What its handler inherits has been noted.
+    #[inline(always)]
+    fn begin_small(&mut self) -> Small {
+        let (small, correlation) = self.core.walk.small();
+        self.reply_to = Some(ReplyTo::new(Origin::Local, correlation));
+        small
+    }
+
+    fn begin_parked(&mut self, parked: Parked) -> Content {
+        match parked {
+            Parked::Told(small) => {
+                self.cell.enter_section(None);
+                Content::Small(small)
+            }
+            Parked::Framed(Framed::Plain(frame)) => {
                 self.begin_plain(&frame.header());
-                return Some(Envelope::Frame(frame));
+                Content::Envelope(Envelope::Frame(frame))
             }
-            self.core.walk.take_in_hand()?
-        } else {
-            match self.cell.dequeue()? {
-                Parked::Plain(frame) => {
-                    self.begin_plain(&frame.header());
-                    return Some(Envelope::Frame(frame));
-                }
-                Parked::Other(delivery) => *delivery,
-            }
-        };
+            Parked::Framed(Framed::Other(delivery)) => self.begin_delivery(*delivery),
+        }
+    }
+
+    fn begin_delivery(&mut self, delivery: Delivery) -> Content {
         self.cell.enter_section(delivery.section);
         self.reply_to = delivery.reply_to;
-        Some(delivery.envelope)
+        Content::Envelope(delivery.envelope)
     }
 
     /// The message that was to be handled now is none that the actor takes.
     pub(crate) fn refuse_message(&mut self, failure: Failure) {
         match self.cell.take_place() {
             Place::Walk => {
-                if let Some((header, _)) = self.core.walk.take_for::<()>(&self.cell) {
+                if let Some((header, _)) = self.core.walk.take_next::<()>() {
                     self.begin_plain(&header);
                 }
             }
-            Place::Small => drop(self.begin_small()),
             place => {
-                let envelope = self.begin_from(place);
-                discard("a message", envelope);
+                let content = self.begin_from(place);
+                discard("a message", content);
             }
         }
         self.answer_failure(failure);
@@ -306,7 +336,7 @@ impl<A: Actor> Context<A> {
             && let Some(small) = <R::Passing as Passing<R>>::as_small(value)
             && let Some(correlation) = reply_to.close_here(self.core.worker())
         {
-            self.core.resolve_ask(correlation, None, Ok(Answer::Small(small)));
+            self.core.answer_small(correlation, small);
         } else {
             reply_to.answer(reply);
         }
@@ -321,7 +351,6 @@ impl<A: Actor> Context<A> {
 
     fn count_handled(&self) {
         self.core.messages_handled.set(self.core.messages_handled.get() + 1);
-        self.core.room_made.set(true);
     }
 
     /// The actor is about to stop: no section runs any more, and those who wait for one learn it.

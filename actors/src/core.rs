@@ -21,14 +21,14 @@ use annulus_codec::{
     extension::Extensions,
     frame::{Frame, FrameReader, Header, Kind},
     message::Message,
-    outbox::{Admission, Destination, Outbox, Parcel, PushError},
+    outbox::{Admission, Destination, Outbox, PushError},
     passing::{Envelope, Passing},
 };
 use annulus_transport::{driver::Mono, io::Io, scoped::Scoped};
 
 use crate::{
     actors::ActorTable,
-    ask::{Answer, AskTable, asking_worker},
+    ask::{AskTable, asking_worker},
     broadcast::Audiences,
     cell::ActorCell,
     clock::TurnClock,
@@ -36,7 +36,7 @@ use crate::{
     contain::wake,
     datagram::Datagrams,
     dead_letters::DeadLetters,
-    delivery::{Delivery, Origin, Peer, Section},
+    delivery::{Content, Delivery, Origin, Peer, Section},
     entry::Entry,
     error::{Failure, TellError},
     lanes::Lanes,
@@ -48,7 +48,6 @@ use crate::{
     reference::ActorRef,
     respond::ReplyTo,
     session::LiveSessions,
-    streak::Streak,
     tasks::{Runnable, TaskTable},
     timers::Timers,
     walk::Walk,
@@ -75,16 +74,12 @@ pub(crate) struct Core {
     pub(crate) io: Io,
     pub(crate) pool: ChunkPool,
     now: Cell<Mono>,
-    pub(crate) inbox: RefCell<Outbox>,
-    /// Where messages are archived one at a time: answers to this worker itself, and broadcasts.
+    /// Where messages for this worker are archived, one at a time.
     pub(crate) alone: RefCell<Outbox>,
-    /// The same for what actors tell themselves, which may wait for longer.
-    to_itself: RefCell<Outbox>,
     pub(crate) audiences: Audiences,
     pub(crate) inbound: RefCell<VecDeque<Inbound>>,
     pub(crate) walk: Walk,
     pub(crate) clock: TurnClock,
-    pub(crate) streak: Streak,
     pub(crate) lanes: Lanes,
     pub(crate) links: Links,
     pub(crate) sessions: LiveSessions,
@@ -127,9 +122,7 @@ impl Core {
         Rc::new(Core {
             worker,
             home,
-            inbox: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
             alone: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
-            to_itself: RefCell::new(Outbox::new(Destination::Here, limits.outbox(), pool.clone())),
             lanes: lanes(&pool),
             pool,
             now: Cell::new(now),
@@ -137,7 +130,6 @@ impl Core {
             inbound: RefCell::default(),
             walk: Walk::default(),
             clock: TurnClock::new(now),
-            streak: Streak::new(home),
             links: Links::default(),
             sessions: LiveSessions::default(),
             datagrams: Datagrams::default(),
@@ -217,7 +209,6 @@ impl Core {
     /// Notes whose handler is polled from now on. Returns whose it was.
     #[inline]
     pub(crate) fn set_running(&self, actor: Address) -> Address {
-        self.end_streak();
         self.running.replace(actor)
     }
 
@@ -229,10 +220,10 @@ impl Core {
     /// Looks at the actor whose handler is being polled.
     #[inline]
     pub(crate) fn look_at_running<T>(&self, look: impl FnOnce(&Rc<ActorCell>) -> T) -> Option<T> {
-        let running = self.running.get();
-        if running == self.home {
+        if !self.runs_actor() {
             return None;
         }
+        let running = self.running.get();
         self.actors.look(running.slot().index(), running.generation(), look)
     }
 
@@ -269,13 +260,11 @@ impl Core {
         message: &mut Option<M>,
         admission: Admission,
     ) -> Result<(), TellError> {
-        let strays = planted(Bug::OvertakeItself) && self.inbox.borrow().is_empty();
-        if self.runs_now(to) && !strays {
-            debug_assert!(kind == Kind::Tell && extensions.is_none(), "nobody asks itself");
-            return self.send_to_itself(to, message, admission);
+        if to.shares_worker(self.home) {
+            return self.send_here(to, kind, correlation, extensions, message, admission);
         }
         let header = Header::new(kind, to.slot(), to.generation(), M::ID, correlation);
-        self.push_towards(to, admission, move |outbox| {
+        self.push_towards(to, move |outbox| {
             M::Passing::pack(message, header, extensions, outbox, admission)
         })
     }
@@ -286,36 +275,30 @@ impl Core {
         to: Address,
         message: Msg<M>,
     ) -> Result<(), TellError> {
+        if to.shares_worker(self.home) {
+            return self.forward_here(to, message);
+        }
         let header = Header::new(Kind::Tell, to.slot(), to.generation(), M::ID, 0);
         // What is not passed on is dropped here, when no outbox is borrowed.
         let mut message = Some(message);
-        let push = |outbox: &mut Outbox| {
+        self.push_towards(to, |outbox| {
             if outbox.is_full() {
                 return Err(PushError::Full);
             }
             let message = message.take().expect("it is pushed once");
             M::Passing::forward(message.into_carrier(), header, outbox)
-        };
-        if self.runs_now(to) {
-            return self.push_to_itself(to, Admission::Bounded, push);
-        }
-        self.push_towards(to, Admission::Bounded, push)
+        })
     }
 
-    /// Pushes something into the outbox that leads to an actor.
+    /// Pushes something into the outbox that leads to an actor of another worker.
     #[inline(always)]
     fn push_towards(
-        self: &Rc<Self>,
+        &self,
         to: Address,
-        admission: Admission,
         push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
     ) -> Result<(), TellError> {
         let link;
-        let own = to.shares_worker(self.home);
-        let outbox = if own {
-            self.keep_place(to, admission)?;
-            &self.inbox
-        } else if to.shares_node(self.home) {
+        let outbox = if to.shares_node(self.home) {
             self.lanes.outbox(to.slot().worker()).ok_or(TellError::Dead)?
         } else if self.is_here(to.node()) {
             return Err(TellError::Dead);
@@ -324,50 +307,7 @@ impl Core {
             self.links.mark_dirty(&link);
             &link.outbox
         };
-        let pushed = push(&mut outbox.borrow_mut());
-        if own && pushed.is_err() {
-            self.give_place(to);
-        }
-        Ok(pushed?)
-    }
-
-    /// Tells an actor something from its own handler. It does not ask itself anything.
-    #[cold]
-    #[inline(never)]
-    fn send_to_itself<M: Message>(
-        &self,
-        me: Address,
-        message: &mut Option<M>,
-        admission: Admission,
-    ) -> Result<(), TellError> {
-        let header = Header::new(Kind::Tell, me.slot(), me.generation(), M::ID, 0);
-        self.push_to_itself(me, admission, |outbox| {
-            M::Passing::pack(message, header, None, outbox, admission)
-        })
-    }
-
-    /// Puts what an actor tells itself right into its mailbox, behind all that it has told itself before. Else
-    /// all that others have told it by now would come in between.
-    #[cold]
-    fn push_to_itself(
-        &self,
-        me: Address,
-        admission: Admission,
-        push: impl FnOnce(&mut Outbox) -> Result<(), PushError>,
-    ) -> Result<(), TellError> {
-        self.keep_one_place(me, admission)?;
-        let mut outbox = self.to_itself.borrow_mut();
-        outbox.rewind();
-        if let Err(error) = push(&mut outbox) {
-            self.give_place(me);
-            return Err(error.into());
-        }
-        self.actors.look(me.slot().index(), me.generation(), |cell| match outbox.pop() {
-            Some(Parcel::Frames(frames)) => frames.for_each(|frame| cell.enqueue_plain(frame)),
-            Some(Parcel::Single(envelope)) => cell.enqueue(Delivery::new(envelope, None)),
-            None => {}
-        });
-        Ok(())
+        Ok(push(&mut outbox.borrow_mut())?)
     }
 
     /// Whether the innermost handler that runs is this actor's.
@@ -384,18 +324,7 @@ impl Core {
         message: M,
     ) -> Result<(), TellError> {
         let mut message = Some(message);
-        let (to, admission) = (to.address(), Admission::Always);
-        let header = Header::new(Kind::Tell, to.slot(), to.generation(), M::ID, 0);
-        // Through the inbox even if it is to itself: what it is about is to come after what others have
-        // sent before.
-        self.push_towards(to, admission, |outbox| {
-            M::Passing::pack(&mut message, header, None, outbox, admission)
-        })
-    }
-
-    /// Gives up a place that has been kept.
-    pub(crate) fn give_place(&self, to: Address) {
-        self.actors.look(to.slot().index(), to.generation(), |cell| cell.give_place());
+        self.send(to.address(), Kind::Tell, 0, None, &mut message, Admission::Always)
     }
 
     fn link_to(&self, to: Address) -> Result<Rc<Link>, TellError> {
@@ -424,7 +353,7 @@ impl Core {
             return self.relay(worker, &frame, extensions, origin);
         }
         let section = Section::from_extensions(extensions, self.now());
-        self.dispatch(Envelope::Frame(frame), origin, section, false);
+        self.dispatch(Envelope::Frame(frame), origin, section);
     }
 
     /// Passes a frame from another node on to the worker that it is for.
@@ -469,17 +398,16 @@ impl Core {
         envelope: Envelope,
         origin: Origin,
         section: Option<Section>,
-        promised: bool,
     ) {
         let header = envelope.header();
         match header.kind {
-            Kind::Tell => self.deliver(Delivery::new(envelope, None), section, promised),
+            Kind::Tell => self.deliver(Delivery::new(envelope, None), section),
             Kind::Ask => {
                 let reply_to = Some(ReplyTo::new(origin, header.correlation));
-                self.deliver(Delivery::new(envelope, reply_to), section, promised);
+                self.deliver(Delivery::new(envelope, reply_to), section);
             }
             Kind::Reply => {
-                let answer = Ok(Answer::Envelope(envelope));
+                let answer = Ok(Content::Envelope(envelope));
                 self.resolve_ask(header.correlation, origin.peer(), answer);
             }
             Kind::Failure => {
@@ -493,10 +421,10 @@ impl Core {
 
     /// Gives a message to the actor that its header names.
     #[inline]
-    fn deliver(self: &Rc<Self>, delivery: Delivery, section: Option<Section>, promised: bool) {
+    fn deliver(self: &Rc<Self>, delivery: Delivery, section: Option<Section>) {
         let header = delivery.envelope.header();
         match self.actors.find(header.slot.index(), header.generation) {
-            Some(cell) => self.deliver_to(&cell, delivery, section, promised),
+            Some(cell) => self.deliver_to(&cell, delivery, section),
             None => self.refuse_dead(delivery),
         }
     }

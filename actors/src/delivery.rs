@@ -4,13 +4,16 @@ use std::{net::SocketAddr, ops::RangeInclusive};
 
 use annulus_codec::{
     address::NodeId,
+    archive::AccessError,
     extension::{Chain, Extensions},
-    frame::{Frame, Header, Kind},
-    passing::Envelope,
+    frame::{Header, Kind},
+    held::Small,
+    message::Message,
+    passing::{Envelope, Passing},
 };
 use annulus_transport::driver::Mono;
 
-use crate::{respond::ReplyTo, timers::AlarmKey, watch::Watch};
+use crate::{respond::ReplyTo, timers::AlarmKey, walk::Carrier, watch::Watch};
 
 /// Where a frame came from, and so where its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,40 +89,21 @@ impl Delivery {
     }
 }
 
-/// A message that waits in a mailbox.
+/// A message as it comes to its handler, or an answer as it comes to its asker.
 #[derive(Debug)]
-pub(crate) enum Parked {
-    /// A frame of this node's that says no more than its header.
-    Plain(Frame),
-    Other(Box<Delivery>),
+pub(crate) enum Content {
+    Envelope(Envelope),
+    /// From this worker, without a frame.
+    Small(Small),
 }
 
-impl Parked {
-    /// Bytes that count towards the limit of a mailbox.
-    #[inline]
-    pub(crate) fn bytes(&self) -> usize {
+impl Content {
+    /// Opens it as this message.
+    #[inline(always)]
+    pub(crate) fn open<M: Message>(self) -> Result<Carrier<M>, AccessError> {
         match self {
-            Parked::Plain(frame) => frame.body_len(),
-            Parked::Other(delivery) => delivery.envelope.payload_len(),
-        }
-    }
-
-    pub(crate) fn header(&self) -> Header {
-        match self {
-            Parked::Plain(frame) => frame.header(),
-            Parked::Other(delivery) => delivery.envelope.header(),
-        }
-    }
-}
-
-impl From<Parked> for Delivery {
-    fn from(parked: Parked) -> Self {
-        match parked {
-            Parked::Plain(frame) => {
-                let reply_to = ReplyTo::of_plain(&frame.header());
-                Delivery::new(Envelope::Frame(frame), reply_to)
-            }
-            Parked::Other(delivery) => *delivery,
+            Content::Small(small) => M::Passing::open_small(&small),
+            Content::Envelope(envelope) => M::Passing::open(envelope),
         }
     }
 }

@@ -207,7 +207,7 @@ impl Core {
                     self.wake_sleepers();
                 }
                 any = true;
-                let Some(walked) = self.walk(parcel, false) else { continue };
+                let Some(walked) = self.walk(parcel) else { continue };
                 if !walked.is_at_end() {
                     inbound.unwalked.replace(Some(walked));
                 }

@@ -49,9 +49,9 @@ pub enum Bug {
     EarlyLoss,
     /// References outlive the session that they were got in.
     OldReferences,
-    /// A broadcast goes behind what waits after it.
-    LateBroadcast,
-    /// What an actor tells itself takes the way through the inbox at times, and is overtaken there.
+    /// A broadcast overtakes what waits in the mailboxes.
+    EarlyBroadcast,
+    /// What an actor tells itself overtakes what waits in its mailbox.
     OvertakeItself,
     /// An ask is handed over before what its receiver has been told before.
     EarlyHandOver,
@@ -83,7 +83,7 @@ pub const BUGS: &[Bug] = &[
     Bug::EarlyDown,
     Bug::EarlyLoss,
     Bug::OldReferences,
-    Bug::LateBroadcast,
+    Bug::EarlyBroadcast,
     Bug::OvertakeItself,
     Bug::EarlyHandOver,
     Bug::JumpMailbox,

@@ -71,8 +71,9 @@ impl<P> ActorRef<P> {
     where
         P: Accepts<M, I>,
     {
-        let short = |core: &Rc<Core>| {
-            core.tell_more(self.address, &message) || core.tell_flat(self.address, &message)
+        let short = |core: &Rc<Core>| match M::Passing::as_small(&message) {
+            Some(small) => core.tell_small(self.address, &message, small),
+            None => core.tell_flat_across(self.address, &message),
         };
         if M::Passing::IS_APPENDED && Core::try_with(short) == Some(true) {
             return Ok(());
@@ -135,6 +136,16 @@ impl<P> ActorRef<P> {
     /// [`TellError::LocalOnly`] if the actor lives on another node; [`TellError::Dead`] if it is known
     /// to have ended.
     pub fn stop(self, mode: StopMode) -> Result<(), TellError> {
+        // Nothing new is taken from now on. The other orders come behind what has been sent before.
+        if mode == StopMode::Drain {
+            let is_there = Core::try_with(|core| {
+                let here = self.address.shares_worker(core.home());
+                here.then(|| core.order_actor(self.address, mode))
+            });
+            if let Some(is_there) = is_there.flatten() {
+                return if is_there { Ok(()) } else { Err(TellError::Dead) };
+            }
+        }
         let order = Order { target: self.address, mode };
         let steward = steward::of(self.address);
         steward.tell(order).map_err(|undelivered| undelivered.reason)

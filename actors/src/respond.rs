@@ -92,6 +92,15 @@ impl ReplyTo {
     pub(crate) fn fail(mut self, failure: Failure) {
         self.fail_once(failure);
     }
+
+    #[cold]
+    #[inline(never)]
+    fn drop_unanswered(&mut self) {
+        // An actor that ends takes with it what it owes.
+        let ended =
+            std::thread::panicking() || Core::try_with(|core| core.burying.get()).unwrap_or(false);
+        self.fail_once(if ended { Failure::Dead } else { Failure::NoReply });
+    }
 }
 
 impl Drop for ReplyTo {
@@ -100,16 +109,5 @@ impl Drop for ReplyTo {
         if !matches!(self.way, Way::Done) {
             self.drop_unanswered();
         }
-    }
-}
-
-impl ReplyTo {
-    #[cold]
-    #[inline(never)]
-    fn drop_unanswered(&mut self) {
-        // An actor that ends takes with it what it owes.
-        let ended =
-            std::thread::panicking() || Core::try_with(|core| core.burying.get()).unwrap_or(false);
-        self.fail_once(if ended { Failure::Dead } else { Failure::NoReply });
     }
 }

@@ -121,13 +121,7 @@ impl Actor for Steward {
 impl Handler<Order> for Steward {
     async fn handle(&mut self, order: Msg<Order>, context: &mut Context<Self>) {
         let Order { target, mode } = order.into_inner();
-        let core = context.core();
-        // System actors end with their worker.
-        if target.slot().index() >= core.shared.system_actors(core.worker())
-            && let Some(cell) = core.actors.find(target.slot().index(), target.generation())
-        {
-            core.stop_actor(&cell, mode);
-        }
+        context.core().order_actor(target, mode);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Both ends of a watch keep it. The watcher's worker has it in a table, by an id; the target's worker
 //! has the id with the target. When the target ends, its worker sends the id back *the way the
-//! target's own messages go*: through its inbox, the lane, or the link to the watcher, behind all that
+//! target's own messages go*: right to the watcher's worker, or by the lane or the link to it, behind all that
 //! the target has sent. The watcher's worker puts a [`Down`] into the mailbox, whatever waits there. The
 //! watch is over when that is handled, so whatever else happens meanwhile finds it gone: one `Down` at
 //! most, and none after `unwatch`.
@@ -36,6 +36,7 @@ use crate::{
     core::Core,
     delivery::{Delivery, Peer, Source},
     link::{Link, LinkEnd},
+    mailbox::Parked,
     planted::{Bug, planted},
     protocol::Accepts,
     reference::ActorRef,
@@ -547,8 +548,8 @@ impl Core {
             let mut delivery = Delivery::new(Envelope::Value(value), None);
             delivery.source = Some(Source::Watch(watch));
             // An actor that is to end takes nothing more.
-            if watcher.keep_place(Admission::Always).is_ok() {
-                watcher.enqueue(delivery);
+            if !watcher.is_closed() {
+                watcher.enqueue(Parked::other(delivery));
                 self.nudge(&watcher);
             }
         }

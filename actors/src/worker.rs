@@ -1,8 +1,8 @@
 //! The worker: one thread, one ring, and the turn that it runs over and over.
 //!
 //! A turn, in order: enter the kernel, once, to submit and, if there was nothing else to do, to wait;
-//! take in what other threads and workers have sent; hand on what links have received; run the local
-//! inbox and what is ready, within a budget; let timers expire; publish what has been made for other
+//! take in what other threads and workers have sent; hand on what links have received; run what is
+//! ready, within a budget; let timers expire; publish what has been made for other
 //! workers and nodes.
 
 use std::{
@@ -17,13 +17,14 @@ use std::{
     time::Duration,
 };
 
-use annulus_transport::driver::{DriverError, Mono, Wait};
+use annulus_transport::driver::{DriverError, Wait};
 
 use crate::{
     contain::{contain, discard, panic_text, wake},
     core::Core,
     entry::Command,
     node::host::NextTurn,
+    spin::Spin,
     tasks::{Runnable, Target, TaskKey},
 };
 
@@ -44,9 +45,7 @@ const LOOKS: u32 = 50;
 pub(crate) struct Worker {
     core: Rc<Core>,
     commands: flume::Receiver<Command>,
-    spin: Duration,
-    /// When there was last something to do.
-    busy_at: Mono,
+    spin: Spin,
     /// Whether others have been told that this worker sleeps.
     parked: bool,
     /// Whether there is nothing to do, and it is too early to sleep.
@@ -55,9 +54,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(core: Rc<Core>, commands: flume::Receiver<Command>, spin: Duration) -> Self {
-        let busy_at = core.now();
-        Worker { core, commands, spin, busy_at, parked: false, spinning: false, woken: Vec::new() }
+    /// A worker that looks on for this long before it sleeps, or for as long as it finds best.
+    pub(crate) fn new(
+        core: Rc<Core>,
+        commands: flume::Receiver<Command>,
+        spin: Option<Duration>,
+    ) -> Self {
+        let spin = Spin::new(spin, core.now());
+        Worker { core, commands, spin, parked: false, spinning: false, woken: Vec::new() }
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -146,9 +150,11 @@ impl Worker {
     fn work(&mut self) -> Wait {
         let core = self.core.clone();
         core.refresh_now();
-        core.clock.begin(core.now());
+        let begun = core.now();
+        core.clock.begin(begun);
         let mut busy = self.take_commands();
-        busy |= core.drain_lanes();
+        let called = core.drain_lanes();
+        busy |= called;
         core.clock.begin(core.now());
         busy |= core.walk_inbound();
         core.clock.begin(core.now());
@@ -165,7 +171,7 @@ impl Worker {
         core.flush_lanes();
         if busy {
             core.clock.read(&core);
-            self.busy_at = core.now();
+            self.spin.was_busy(begun, core.now(), called);
         }
         self.park()
     }
@@ -189,18 +195,17 @@ impl Worker {
                 // The job is a user's: `spawn_with` makes an actor in it.
                 Command::Run(job) => {
                     contain("a job for a worker", || job(&self.core));
-                    self.core.end_streak();
                 }
             }
         }
         any
     }
 
-    /// Gets ready to sleep if there is nothing to do: after asking again and again for a while.
+    /// Gets ready to sleep if there is nothing to do, perhaps after looking on for a while.
     fn park(&mut self) -> Wait {
         let core = &self.core;
         let idle = core.is_idle();
-        self.spinning = idle && core.now().since(self.busy_at) < self.spin;
+        self.spinning = idle && self.spin.looks_on(core.now());
         if !idle || self.spinning {
             return Wait::No;
         }
@@ -228,7 +233,6 @@ impl Core {
     /// Whether there is nothing to do but wait.
     fn is_idle(&self) -> bool {
         self.ready.borrow().is_empty()
-            && self.inbox.borrow().is_empty()
             && self.inbound.borrow().is_empty()
             && !self.owes_room()
             && !self.links.any_dirty()
@@ -236,12 +240,8 @@ impl Core {
     }
 
     /// Runs what is ready, within the budget of a turn. Returns whether there was anything.
-    ///
-    /// What the inbox has is handed out before each of them, so nobody finds out by an answer about a message
-    /// that he was sent before it.
     fn run_steps(self: &Rc<Self>) -> bool {
         for step in 0..STEPS_PER_TURN {
-            let had_mail = self.walk_inbox();
             let next = self.ready.borrow_mut().pop_front();
             if next.is_some() && self.lanes.are_touched() {
                 self.wake_sleepers();
@@ -253,7 +253,7 @@ impl Core {
                     self.clock.ran(self, "a task");
                 }
                 // Out of work: the writers of links get what has gathered meanwhile.
-                None if !self.flush_links() => return step > 0 || had_mail,
+                None if !self.flush_links() => return step > 0,
                 None => {}
             }
             if self.clock.is_over() {
@@ -261,24 +261,6 @@ impl Core {
             }
         }
         true
-    }
-
-    /// Hands out what waits in the inbox. When the time of the turn is up nobody handles anything any more,
-    /// so nothing is added, and this ends. Returns whether there was anything.
-    pub(crate) fn walk_inbox(self: &Rc<Self>) -> bool {
-        let mut any = false;
-        loop {
-            let frames = self.inbox.borrow_mut().pop_frames();
-            if let Some(frames) = frames {
-                self.walk_own(frames);
-            } else {
-                let Some(parcel) = self.inbox.borrow_mut().pop() else { return any };
-                self.walk(parcel, true);
-            }
-            any = true;
-            self.inbox.borrow_mut().rewind();
-            self.room_made.set(true);
-        }
     }
 
     /// Starts a future on this worker.

@@ -355,6 +355,21 @@ impl<M: Archivable> Archived<M> {
         Self::from_parts(&header, frame.into_payload())
     }
 
+    /// Opens a frame as the message that its id names, if this process wrote that. Gives back any other one.
+    ///
+    /// # Errors
+    /// With the frame, if [`open`](Self::open) has to look closer at it.
+    #[inline(always)]
+    pub fn open_own(frame: Frame) -> Result<Self, Frame> {
+        let header = frame.header();
+        let is_it = header.message == M::ID && header.kind.carries_message();
+        let fits = !const { is_flat::<M>() } || header.payload_len as usize == size_of::<M>();
+        if !is_it || !fits || header.is_foreign() || cfg!(debug_assertions) {
+            return Err(frame);
+        }
+        Ok(Archived(Held::new(frame.into_payload())))
+    }
+
     /// Opens a payload of this process whose header is somewhere else.
     ///
     /// # Errors
@@ -395,7 +410,7 @@ impl<M: Archivable> Archived<M> {
     /// # Errors
     /// If it is another one.
     #[inline(always)]
-    pub fn of_small(small: Small) -> Result<Self, AccessError> {
+    pub fn of_small(small: &Small) -> Result<Self, AccessError> {
         let wrong = AccessError::WrongMessage { expected: M::ID, found: small.message() };
         let opened = Archived::<M>(Held::of_small(small).ok_or(wrong)?);
         if cfg!(debug_assertions) {

@@ -315,6 +315,19 @@ impl Frame {
         header
     }
 
+    /// Takes all that waits in a chunk, which is one whole frame of this process.
+    #[inline(always)]
+    pub(crate) fn all_of(chunk: &mut ChunkWriter) -> Self {
+        Frame { bytes: chunk.take_committed() }
+    }
+
+    /// Takes the next frame out of a chunk that holds whole frames of this process.
+    #[inline]
+    pub(crate) fn take(chunk: &mut ChunkWriter) -> Option<Self> {
+        let header = Header::from_own(chunk.peek().first_chunk()?);
+        Some(Frame { bytes: chunk.take(header.frame_len()) })
+    }
+
     /// Bytes of the whole frame.
     #[expect(clippy::len_without_is_empty, reason = "a frame has a header at least")]
     pub fn len(&self) -> usize {
@@ -339,9 +352,7 @@ impl Frame {
         if !const { Held::<M>::COPIED } || self.bytes.is_marked() {
             return None;
         }
-        let payload_len = const { size_of::<M>() as u32 };
-        let told = Header::new(Kind::Tell, Slot::from_bits(0), 0, M::ID, 0);
-        let told = Header { payload_len, ..told };
+        let told = flat_told::<M>(Slot::from_bits(0), 0);
         let frame = self.bytes.get(..told.frame_len())?;
         if !(same_word(frame, &told, 0) && same_word(frame, &told, 2)) {
             return None;
@@ -418,6 +429,13 @@ impl Frame {
     }
 }
 
+/// The header of a flat message that is told an actor.
+#[inline(always)]
+fn flat_told<M: Archivable>(slot: Slot, generation: u32) -> Header {
+    let payload_len = const { size_of::<M>() as u32 };
+    Header { payload_len, ..Header::new(Kind::Tell, slot, generation, M::ID, 0) }
+}
+
 /// Whether a frame has the same as this header in one of its words: lengths, kind and flags in the first, the
 /// actor in the next, then the message, then the correlation id.
 #[inline(always)]
@@ -444,6 +462,11 @@ impl Frames {
     #[inline]
     pub fn left(&self) -> usize {
         self.0.rest().len()
+    }
+
+    /// The bytes of the frames that have not been taken.
+    pub(crate) fn into_rest(self) -> Lease {
+        self.0.lease(0, self.0.rest().len())
     }
 
     /// Whether all frames have been taken.
@@ -487,8 +510,7 @@ impl Frames {
         slot: Slot,
         generation: u32,
     ) -> Option<Archived<M>> {
-        let payload_len = const { size_of::<M>() as u32 };
-        let header = Header { payload_len, ..Header::new(Kind::Tell, slot, generation, M::ID, 0) };
+        let header = flat_told::<M>(slot, generation);
         let frame = self.0.rest().get(..header.frame_len())?;
         if !(0..3).all(|word| same_word(frame, &header, word)) {
             return None;

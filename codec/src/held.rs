@@ -5,7 +5,7 @@
 //! This is one of the modules of the crate that use `unsafe`. What its blocks lean on: which field of a
 //! `Contents` is set follows from the type of the message alone.
 
-use std::{fmt, marker::PhantomData, mem::ManuallyDrop, slice};
+use std::{fmt, marker::PhantomData, mem::ManuallyDrop, num::NonZeroU64, slice};
 
 use crate::{
     archive::{Archivable, flat_bytes, is_flat},
@@ -23,24 +23,33 @@ union Contents {
 }
 
 /// A message of this process that is on its way by itself, without a frame.
+// Its words are apart, and are written and read one by one: two words that were written one by one are slow to be
+// read as one.
 #[derive(Clone, Copy, Debug)]
 pub struct Small {
-    message: MessageId,
-    words: [u64; WORDS],
+    /// The identity's bits. A message whose identity has none does not travel like this.
+    message: NonZeroU64,
+    first: u64,
+    second: u64,
 }
 
 impl Small {
+    /// No message that anybody has.
+    pub const NONE: Self = Small { message: NonZeroU64::MAX, first: 0, second: 0 };
+
     /// Which message.
     #[inline]
     pub fn message(&self) -> MessageId {
-        self.message
+        MessageId::from_bits(self.message.get())
     }
 
     /// The message, if it is one that is copied.
     #[inline(always)]
     pub(crate) fn of<M: Archivable>(message: &M) -> Option<Self> {
         if const { Held::<M>::COPIED } {
-            Some(Small { message: M::ID, words: words_of::<M>(flat_bytes(message)) })
+            let [first, second] = words_of::<M>(flat_bytes(message));
+            let message = const { NonZeroU64::new(M::ID.bits()) };
+            message.map(|message| Small { message, first, second })
         } else {
             None
         }
@@ -101,9 +110,14 @@ impl<M: Archivable> Held<M> {
 
     /// A message that has come by itself, if it is this one.
     #[inline(always)]
-    pub(crate) fn of_small(small: Small) -> Option<Self> {
-        let is_it = const { Self::COPIED } && small.message == M::ID;
-        is_it.then(|| Self::of_words(small.words))
+    pub(crate) fn of_small(small: &Small) -> Option<Self> {
+        let is_it = const { Self::COPIED } && small.message() == M::ID;
+        // No more words are read than there are bytes for.
+        is_it.then(|| match const { size_of::<M>().div_ceil(size_of::<u64>()) } {
+            0 => Self::of_words([0, 0]),
+            1 => Self::of_words([small.first, 0]),
+            _ => Self::of_words([small.first, small.second]),
+        })
     }
 
     /// The bytes.

@@ -6,8 +6,8 @@
 //!
 //! From the bottom up: [`chunk`] is the memory, [`frame`] what lies in it, [`message`] what a frame is
 //! about, [`archive`] how a message gets into a frame and is read there, [`held`] what the receiver of one
-//! holds, [`passing`] which messages do so, [`outbox`] what waits for a destination, [`yard`] what waits for a receiver, and
-//! [`handshake`] how two nodes get to trust a connection.
+//! holds, [`passing`] which messages do so, [`outbox`] what waits for a destination, [`yard`] what waits for
+//! a receiver, and [`handshake`] how two nodes get to trust a connection.
 
 pub mod address;
 pub mod archive;

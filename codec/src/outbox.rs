@@ -265,6 +265,7 @@ impl Outbox {
     #[inline(always)]
     fn append_flat<M: Archivable>(&mut self, header: Header, message: &M, bounded: bool) -> bool {
         let Some(open) = &mut self.open else { return false };
+        // As `is_full` has it, with the open chunk at hand: each message comes by here.
         let full = bounded && self.queued_bytes + open.untaken() >= self.limits.bytes;
         !full && size_of::<M>() <= self.limits.max_payload && write_flat(open, header, message)
     }
@@ -295,6 +296,29 @@ impl Outbox {
         let Header { kind, slot, generation, correlation, .. } = header;
         let header = Header::new(kind, slot, generation, M::ID, correlation);
         self.push_archive(header, extensions, message)
+    }
+
+    /// Archives a message in a frame of its own, which does not wait in the outbox.
+    ///
+    /// # Errors
+    /// As for [`push_message`](Self::push_message).
+    ///
+    /// # Panics
+    /// If anything waits in the outbox.
+    #[inline(always)]
+    pub fn archive_alone<M: Archivable>(
+        &mut self,
+        header: Header,
+        message: &M,
+    ) -> Result<Frame, PushError> {
+        assert!(self.is_empty(), "messages are archived alone where nothing waits");
+        self.rewind();
+        if !(const { is_flat::<M>() } && self.append_flat(header, message, false)) {
+            self.push_archive(header, None, message)?;
+        }
+        let open = self.open.as_mut().expect("it was just written to");
+        // Nothing waited in it, so that is one whole frame.
+        Ok(Frame::all_of(open))
     }
 
     #[inline]
@@ -496,16 +520,25 @@ impl Outbox {
         })
     }
 
-    /// The oldest parcel, if it is the frames in the open chunk.
-    // What mostly waits: this keeps it in registers.
-    #[inline(always)]
-    pub fn pop_frames(&mut self) -> Option<Frames> {
+    /// The oldest message alone, for the worker itself.
+    #[inline]
+    pub fn pop_one(&mut self) -> Option<Envelope> {
         assert!(self.destination == Destination::Here, "these frames are for somebody else");
-        if !self.queue.is_empty() {
-            return None;
+        if self.queue.is_empty() {
+            return Some(Envelope::Frame(Frame::take(self.open.as_mut()?)?));
         }
-        let open = self.open.as_mut().filter(|open| open.untaken() > 0)?;
-        Some(Frames::new(open.take_committed()))
+        Some(match self.pop()? {
+            Parcel::Frames(mut frames) => {
+                let first = frames.next()?;
+                if !frames.is_at_end() {
+                    let rest = frames.into_rest();
+                    self.queued_bytes += rest.len();
+                    self.queue.push_front(Waiting::Bytes(rest));
+                }
+                Envelope::Frame(first)
+            }
+            Parcel::Single(envelope) => envelope,
+        })
     }
 
     /// The next bytes of the stream to another node.

@@ -150,6 +150,21 @@ pub trait Passing<M: Message> {
         admission: Admission,
     ) -> Result<(), PushError>;
 
+    /// Makes the message a whole, to be handed to an actor of the same worker. It is taken out of the option only if
+    /// it is moved. `alone` has room for it, and nothing in it.
+    ///
+    /// # Errors
+    /// With the reason; the message is as it was.
+    ///
+    /// # Panics
+    /// If there is no message.
+    fn pack_alone(
+        message: &mut Option<M>,
+        header: Header,
+        alone: &mut Outbox,
+        admission: Admission,
+    ) -> Result<Envelope, PushError>;
+
     /// Appends the message to an outbox, told to an actor of this process, if it is plain and there is room for
     /// it in the open chunk. Returns whether it did.
     fn append_told(message: &M, to: Address, outbox: &mut Outbox) -> bool;
@@ -161,7 +176,13 @@ pub trait Passing<M: Message> {
     ///
     /// # Errors
     /// If it is another one.
-    fn open_small(small: Small) -> Result<Self::Carrier, AccessError>;
+    fn open_small(small: &Small) -> Result<Self::Carrier, AccessError>;
+
+    /// Opens a frame as this message, if it is one that this process wrote.
+    ///
+    /// # Errors
+    /// With the frame, if [`open`](Self::open) has to look closer at it.
+    fn open_own(frame: Frame) -> Result<Self::Carrier, Frame>;
 
     /// Opens an envelope as this message.
     ///
@@ -235,6 +256,17 @@ impl<M: Archivable> Passing<M> for ByArchive {
     }
 
     #[inline(always)]
+    fn pack_alone(
+        message: &mut Option<M>,
+        header: Header,
+        alone: &mut Outbox,
+        _: Admission,
+    ) -> Result<Envelope, PushError> {
+        let message = message.as_ref().expect("the caller gives a message");
+        Ok(Envelope::Frame(alone.archive_alone(header, message)?))
+    }
+
+    #[inline(always)]
     fn append_told(message: &M, to: Address, outbox: &mut Outbox) -> bool {
         outbox.append_told(to, message)
     }
@@ -245,8 +277,13 @@ impl<M: Archivable> Passing<M> for ByArchive {
     }
 
     #[inline(always)]
-    fn open_small(small: Small) -> Result<Archived<M>, AccessError> {
+    fn open_small(small: &Small) -> Result<Archived<M>, AccessError> {
         Archived::of_small(small)
+    }
+
+    #[inline(always)]
+    fn open_own(frame: Frame) -> Result<Archived<M>, Frame> {
+        Archived::open_own(frame)
     }
 
     #[inline]
@@ -306,6 +343,16 @@ impl<M: Message + Send> Passing<M> for ByValue {
         Ok(())
     }
 
+    fn pack_alone(
+        message: &mut Option<M>,
+        header: Header,
+        _: &mut Outbox,
+        admission: Admission,
+    ) -> Result<Envelope, PushError> {
+        let message = message.take().expect("the caller gives a message");
+        Ok(Envelope::Value(Value::new(header, None, admission, message)))
+    }
+
     #[inline(always)]
     fn append_told(_: &M, _: Address, _: &mut Outbox) -> bool {
         false
@@ -316,8 +363,12 @@ impl<M: Message + Send> Passing<M> for ByValue {
         None
     }
 
-    fn open_small(_: Small) -> Result<Moved<M>, AccessError> {
+    fn open_small(_: &Small) -> Result<Moved<M>, AccessError> {
         Err(AccessError::WrongPassing(M::ID))
+    }
+
+    fn open_own(frame: Frame) -> Result<Moved<M>, Frame> {
+        Err(frame)
     }
 
     fn open(envelope: Envelope) -> Result<Moved<M>, AccessError> {

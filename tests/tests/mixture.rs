@@ -1,4 +1,4 @@
-//! Bursts for many actors in turn: their messages are sorted into the mailboxes first.
+//! Bursts for many actors in turn.
 
 use std::collections::BTreeMap;
 

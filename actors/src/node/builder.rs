@@ -44,7 +44,7 @@ pub struct NodeBuilder {
     secret: Vec<u8>,
     workers: usize,
     pinning: Pinning,
-    spin: Duration,
+    spin: Option<Duration>,
     stack_size: usize,
     listen: Vec<String>,
     advertise: Vec<String>,
@@ -62,7 +62,7 @@ impl NodeBuilder {
             secret: Vec::new(),
             workers: 1,
             pinning: Pinning::None,
-            spin: Duration::ZERO,
+            spin: None,
             stack_size: 2 << 20,
             listen: Vec::new(),
             advertise: Vec::new(),
@@ -85,11 +85,12 @@ impl NodeBuilder {
         self
     }
 
-    /// How long an idle worker asks for work again and again before it sleeps in the kernel. Zero
-    /// unless this says otherwise: a worker that spins uses a whole core. It pays where a core is
-    /// there for each worker and a few microseconds count.
+    /// How long an idle worker looks for work before it sleeps in the kernel. Unless this says otherwise it sleeps
+    /// at once, but for one that has not had to wait long for other workers lately: that looks on for 50 µs at most.
+    /// A worker that looks on uses a whole core. It pays where a core is there for each worker and a few
+    /// microseconds count.
     pub fn spin(mut self, spin: Duration) -> Self {
-        self.spin = spin;
+        self.spin = Some(spin);
         self
     }
 

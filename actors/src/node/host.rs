@@ -58,7 +58,7 @@ impl HostedNode {
         let parts = drivers.into_iter().zip(bound).zip(starts).zip(commands).enumerate();
         let workers = parts.map(|(worker, (((io, sockets), start), commands))| {
             let core = life::begin(worker, start, io, sockets);
-            HostedWorker { worker: Worker::new(core, commands, Duration::ZERO) }
+            HostedWorker { worker: Worker::new(core, commands, Some(Duration::ZERO)) }
         });
         let workers = workers.collect();
         Ok(HostedNode { handle: NodeHandle::new(shared), workers })

@@ -7,7 +7,6 @@ use annulus_transport::{
 };
 
 use crate::{
-    actor::StopMode,
     cluster::Cluster,
     contain::discard,
     core::Core,
@@ -143,7 +142,7 @@ impl Core {
         self.ending.set(true);
         self.cancel_asks();
         for cell in self.actors.all() {
-            self.stop_actor(&cell, StopMode::Kill);
+            self.kill_actor(&cell);
         }
         for link in self.links.all() {
             self.close_link(&link, LinkEnd::Dropped);
@@ -153,9 +152,8 @@ impl Core {
         }
         // Local messages may answer, or send, when they are dropped; that is dropped in turn.
         for _ in 0..3 {
-            let inbox = self.inbox.borrow_mut().take_all();
             let inbound = mem::take(&mut *self.inbound.borrow_mut());
-            discard("a message", (inbox, inbound));
+            discard("a message", inbound);
         }
     }
 }

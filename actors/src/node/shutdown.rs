@@ -115,7 +115,7 @@ impl Core {
         let actors = self.actors.all().into_iter();
         let users: Vec<_> = actors.filter(|cell| cell.address.slot().index() >= system).collect();
         for cell in &users {
-            self.stop_actor(cell, StopMode::Drain);
+            self.order_actor(cell.address, StopMode::Drain);
         }
         for cell in users {
             Ended(cell).await;
@@ -124,11 +124,7 @@ impl Core {
 
     /// Waits until nothing is queued for anybody else.
     async fn flush_everything(self: Rc<Self>) {
-        while !(self.links.is_flushed()
-            && self.lanes.is_flushed()
-            && self.datagrams.is_flushed()
-            && self.inbox.borrow().is_empty())
-        {
+        while !(self.links.is_flushed() && self.lanes.is_flushed() && self.datagrams.is_flushed()) {
             sleep(Duration::from_millis(1)).await;
         }
     }

@@ -22,7 +22,7 @@ use super::{
 pub(super) struct Threads {
     pub(super) ring: RingConfig,
     pub(super) stack_size: usize,
-    pub(super) spin: Duration,
+    pub(super) spin: Option<Duration>,
 }
 
 /// What a worker's thread does first.
@@ -31,7 +31,7 @@ struct Prelude {
     ring: RingConfig,
     core_id: Option<usize>,
     bindings: Bindings,
-    spin: Duration,
+    spin: Option<Duration>,
 }
 
 /// Starts all threads, and takes them together through the steps of their start.

@@ -17,10 +17,17 @@ const DEFAULT: Config = Config { name: "default", setup: "as it comes, one worke
 /// The configurations in which it does a work.
 pub(super) fn configs(work: Work) -> Vec<Config> {
     match work {
-        Work::AskSameWorker | Work::AskOtherWorkerParked => {
+        Work::AskSameWorker => {
             let within = Config { name: "within", setup: "asked from within a handler" };
             vec![DEFAULT, within]
         }
+        Work::AskOtherWorkerParked => vec![
+            Config { name: "sleep", setup: "workers that sleep at once" },
+            Config {
+                name: "sleep within",
+                setup: "workers that sleep at once, asked from within a handler",
+            },
+        ],
         Work::AskOtherWorkerSpinning => vec![
             Config { name: "spin", setup: "workers that spin" },
             Config { name: "spin within", setup: "workers that spin, asked from within a handler" },
@@ -54,7 +61,11 @@ pub(super) fn run(work: Work, config: &str, meter: Meter) -> Meter {
 fn start(work: Work) -> Node {
     let cores = (0..WORKERS_MAX).collect();
     let node = Node::builder("bench").workers(work.workers()).pin(Pinning::Cores(cores));
-    let node = if work.spins() { node.spin(Duration::from_secs(1)) } else { node };
+    let node = match work {
+        Work::AskOtherWorkerSpinning => node.spin(Duration::from_secs(1)),
+        Work::AskOtherWorkerParked => node.spin(Duration::ZERO),
+        _ => node,
+    };
     node.start().expect("the node starts")
 }
 

@@ -1,5 +1,4 @@
-//! P10: a mailbox takes as many messages as it has places. Places for more messages are kept at once for who tells
-//! an actor several in a row; nobody is to see that, whoever tells how many of them in which order.
+//! P10: a mailbox takes as many messages as it has places, whoever tells how many of them in which order.
 #![allow(missing_docs, reason = "tests are named after what they show")]
 
 use annulus::{Access, MailboxLimits, TellError, broadcast, prelude::*};
