@@ -113,19 +113,19 @@ impl ActorTable {
         self.cells.borrow().iter().map(|(_, cell)| cell.clone()).collect()
     }
 
-    /// As [`look`](Self::look), for what looks at no other actor meanwhile.
+    /// Looks at the actor of this node with this address, if it is one of this worker's. No other one is looked at
+    /// meanwhile.
     // A count of lookers would be the one thing that a loop of tells has to wait for from one to the next.
     #[inline(always)]
     pub(crate) fn look_alone<T>(
         &self,
-        index: usize,
-        generation: u32,
+        address: Address,
         look: impl FnOnce(&Rc<ActorCell>) -> T,
     ) -> Option<T> {
         let cells = self.cells.borrow_mut();
-        let cell = cells.get(index)?;
-        let is_it = cell.address.generation() == generation || planted(Bug::StaleActor);
-        if is_it { Some(look(cell)) } else { None }
+        let cell = cells.get(address.slot().index())?;
+        // The place says which worker, too.
+        if cell.address.shares_place(address) { Some(look(cell)) } else { None }
     }
 
     fn insert<A: Actor>(&self, core: &Core) -> Result<Rc<ActorCell>, SpawnError> {

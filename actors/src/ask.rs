@@ -145,6 +145,16 @@ impl Wakeup {
     }
 }
 
+/// What an answer has come to.
+enum Settled {
+    /// It is picked up by whoever has asked, within the same poll.
+    Unseen,
+    /// Somebody waits for it.
+    Wanted(Wakeup, Option<TimerKey>),
+    /// The ask has ended.
+    Late,
+}
+
 /// The asks of a worker that have not been picked up by their askers.
 pub(crate) struct AskTable {
     /// The first few are for asks that are handled while their askers are polled, one for each depth of such asks
@@ -279,15 +289,19 @@ impl AskTable {
 
     /// As [`settle`](Self::settle), with an answer from this worker that has no frame.
     #[inline(always)]
-    fn settle_small(&self, key: AskKey, small: Small) -> Option<(Wakeup, Option<TimerKey>)> {
+    fn settle_small(&self, key: AskKey, small: Small) -> Settled {
         let mut entries = self.entries.borrow_mut();
-        let ask = find(&mut entries, key)?;
-        if !ask.is_open() || ask.peer.is_some() {
-            return None;
+        match find(&mut entries, key) {
+            Some(ask) if ask.is_open() && ask.peer.is_none() => {
+                ask.small = small;
+                ask.outcome = Noted::Small;
+                if matches!(ask.wakeup, Wakeup::Spent) && ask.timer.is_none() {
+                    return Settled::Unseen;
+                }
+                Settled::Wanted(mem::take(&mut ask.wakeup), ask.timer.take())
+            }
+            _ => Settled::Late,
         }
-        ask.small = small;
-        ask.outcome = Noted::Small;
-        Some((mem::take(&mut ask.wakeup), ask.timer.take()))
     }
 
     /// The number of asks that nobody has picked up.
@@ -350,10 +364,9 @@ impl Core {
     #[inline(always)]
     pub(crate) fn answer_small(&self, correlation: u64, small: Small) {
         match self.asks.settle_small(AskKey::from_correlation(correlation), small) {
-            // It is picked up by whoever waits within the same poll.
-            Some((Wakeup::Spent, None)) => {}
-            Some(settled) => self.tell_asker(settled),
-            None => self.asks.late.set(self.asks.late.get() + 1),
+            Settled::Unseen => {}
+            Settled::Wanted(wakeup, timer) => self.tell_asker((wakeup, timer)),
+            Settled::Late => self.asks.late.set(self.asks.late.get() + 1),
         }
     }
 
@@ -700,6 +713,16 @@ fn open_reply<M: Message>(answer: Content) -> Result<Msg<M::Reply>, AskError> {
 }
 
 impl Core {
+    /// Nobody waits for the outcome any more.
+    #[cold]
+    #[inline(never)]
+    fn give_up_ask(&self, key: AskKey) {
+        if let Some((timer, rest)) = self.asks.remove(key) {
+            timer.into_iter().for_each(|timer| self.cancel_timer(timer));
+            discard("a waker", rest);
+        }
+    }
+
     fn poll_ask(&self, key: AskKey, waker: &Waker) -> Poll<Outcome> {
         if let Some(outcome) = self.asks.take_outcome(key) {
             return Poll::Ready(outcome);
@@ -719,14 +742,10 @@ impl Core {
 }
 
 impl<M: Message> Drop for Ask<M> {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
-            Core::with(|core| {
-                if let Some((timer, rest)) = core.asks.remove(key) {
-                    timer.into_iter().for_each(|timer| core.cancel_timer(timer));
-                    discard("a waker", rest);
-                }
-            });
+            Core::with(|core| core.give_up_ask(key));
         }
     }
 }

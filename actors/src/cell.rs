@@ -297,10 +297,18 @@ impl ActorCell {
     }
 
     /// What to do next; pending while there is nothing. Only the actor's own future asks.
+    // What happens with almost every message stands here, and the rest in `poll_signals`.
     #[inline(always)]
     pub(crate) fn poll_signal(&self, core: &Core) -> Poll<Signal> {
-        if self.flags.get() != Flags(0) {
-            return self.poll_signals(core);
+        match self.flags.get().0 {
+            0 => {}
+            Flags::HELD_OUT => {
+                // It has been idle, so there is nothing else to look at.
+                self.flags.set(Flags(Flags::HANDED));
+                return Poll::Ready(Signal::Message(core.walk.in_hand()));
+            }
+            Flags::HANDED if !self.has_mail() => return self.idle(),
+            _ => return self.poll_signals(core),
         }
         let mut mailbox = self.mailbox.borrow_mut();
         if let Some(parked) = mailbox.front() {
@@ -316,29 +324,30 @@ impl ActorCell {
             return self.poll_signals(core);
         }
         drop(mailbox);
-        if let Some(message) = core.next_plain(self) {
-            return Poll::Ready(Signal::Message(message));
+        match core.next_plain(self) {
+            Some(message) => Poll::Ready(Signal::Message(message)),
+            None => self.idle(),
         }
-        self.idle()
     }
 
+    #[inline(always)]
     fn idle(&self) -> Poll<Signal> {
-        // What has waited is done with.
-        drop(self.known_extra().map(|extra| extra.yard.take()));
+        if let Some(extra) = self.known_extra() {
+            // What has waited is done with.
+            drop(extra.yard.take());
+        }
         self.set(Flags::HANDED, false);
         self.phase.set(Phase::Idle);
         Poll::Pending
     }
 
-    /// As [`poll_signal`](Self::poll_signal), if there is more to look at than the walk.
+    /// As [`poll_signal`](Self::poll_signal), if there is more to look at.
+    #[inline(never)]
     fn poll_signals(&self, core: &Core) -> Poll<Signal> {
-        if self.has(Flags::HELD_OUT)
-            && let Some(message) = core.walk.in_hand()
-        {
-            // It has been idle, so there is nothing else to look at.
+        if self.has(Flags::HELD_OUT) {
             self.set(Flags::HELD_OUT, false);
             self.set(Flags::HANDED, true);
-            return Poll::Ready(Signal::Message(message));
+            return Poll::Ready(Signal::Message(core.walk.in_hand()));
         }
         // The handler that has inherited anything has ended.
         self.enter_section(None);

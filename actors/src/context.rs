@@ -331,6 +331,10 @@ impl<A: Actor> Context<A> {
 
     #[inline(always)]
     pub(crate) fn answer<R: Message>(&mut self, reply: Reply<R>) {
+        // Told, mostly.
+        if self.reply_to.is_none() {
+            return;
+        }
         let Some(reply_to) = &mut self.reply_to else { return };
         if let Reply::Value(value) = &reply
             && let Some(small) = <R::Passing as Passing<R>>::as_small(value)

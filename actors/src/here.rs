@@ -32,15 +32,17 @@ impl Core {
     /// long way finds out why.
     #[inline(always)]
     pub(crate) fn tell_small<M: Message>(&self, to: Address, message: &M, small: Small) -> bool {
-        if to.shares_worker(self.home()) {
-            let told = self.actors.look_alone(to.slot().index(), to.generation(), |cell| {
+        if to.shares_node(self.home()) {
+            let told = self.actors.look_alone(to, |cell| {
                 let told = !planted(Bug::OvertakeItself) && cell.enqueue_told(small);
                 if told {
                     self.nudge(cell);
                 }
                 told
             });
-            return told == Some(true);
+            if let Some(told) = told {
+                return told;
+            }
         }
         self.tell_flat_across(to, message)
     }

@@ -104,6 +104,8 @@ pub(crate) struct Mailbox {
     /// The position of the oldest message, and the one behind the last.
     head: u32,
     tail: u32,
+    /// Up to here messages may be put in without a look at anything else: there are places, and nothing is in the way.
+    open_end: u32,
     /// Up to here messages may be taken one after the other without a look at anything else.
     batch_end: u32,
     /// Before this position no message holds on to a whole chunk.
@@ -130,6 +132,7 @@ impl Mailbox {
             places: Box::default(),
             head: 0,
             tail: 0,
+            open_end: 0,
             batch_end: 0,
             settled: 0,
             most: most.min(MOST) as u32,
@@ -168,22 +171,47 @@ impl Mailbox {
     /// No more messages are taken; those that wait stay.
     pub(crate) fn close(&mut self) {
         self.most = 0;
+        self.open_end = self.tail;
     }
 
-    /// Puts a small told message behind the others. Returns whether it was taken.
+    /// Puts a small told message behind the others, if that takes no more than to put it there. Returns whether it
+    /// did; if not, [`push`](Self::push) may.
+    // No other function gets the message: it would have to be put together in memory for that.
     #[inline(always)]
     pub(crate) fn push_told(&mut self, small: Small) -> bool {
-        let taken = !self.is_full();
-        if taken {
-            self.push_back(Parked::Told(small));
-        }
-        taken
+        let place = if self.places.is_empty() {
+            (self.is_empty() && self.most > 0).then_some(&mut self.only)
+        } else {
+            if self.tail == self.open_end {
+                self.open();
+            }
+            let last = self.places.len() - 1;
+            (self.tail != self.open_end).then(|| &mut self.places[self.tail as usize & last])
+        };
+        let Some(place) = place else { return false };
+        // What is free has nothing to drop.
+        mem::forget(mem::replace(place, Parked::Told(small)));
+        self.tail = self.tail.wrapping_add(1);
+        true
+    }
+
+    /// Finds out how many messages may be put in without another look.
+    #[inline(never)]
+    fn open(&mut self) {
+        // Messages of several lengths are counted one by one.
+        let more = if self.beyond > 0 {
+            0
+        } else {
+            (self.most as usize).min(self.places.len()).saturating_sub(self.len())
+        };
+        self.open_end = self.tail.wrapping_add(more as u32);
     }
 
     /// Puts a message behind the others.
     pub(crate) fn push(&mut self, parked: Parked) {
         self.beyond += parked.bytes_beyond();
         self.push_back(parked);
+        self.open();
     }
 
     /// Puts a frame that says no more than its header behind the others.
@@ -191,6 +219,7 @@ impl Mailbox {
     pub(crate) fn push_plain(&mut self, frame: Frame) {
         self.beyond += beyond_least(frame.body_len());
         self.push_back(Parked::plain(frame));
+        self.open_end = self.tail;
     }
 
     #[inline(always)]
@@ -212,6 +241,7 @@ impl Mailbox {
         }
         self.head = self.head.wrapping_sub(1);
         self.batch_end = self.head;
+        self.open_end = self.tail;
         *self.place(self.head) = parked;
     }
 
@@ -306,24 +336,36 @@ impl Mailbox {
         if self.head == self.batch_end {
             return None;
         }
-        let Parked::Told(small) = self.place(self.head) else { return self.pop_told_frame::<M>() };
+        let last = self.places.len().wrapping_sub(1);
+        let Some(Parked::Told(small)) = self.places.get(self.head as usize & last) else {
+            return self.pop_told_slowly::<M>();
+        };
         let told = M::Passing::open_small(small).ok()?;
         self.head = self.head.wrapping_add(1);
         Some(told)
     }
 
-    /// The same, if it is in a frame.
+    /// The same, wherever it is and in whatever form.
     #[inline]
-    fn pop_told_frame<M: Message>(&mut self) -> Option<Carrier<M>> {
-        let Parked::Framed(Framed::Plain(frame)) = self.front()? else { return None };
-        let header = frame.header();
-        if header.message != M::ID || header.kind != Kind::Tell {
-            return None;
-        }
-        // It has been archived as this message, so it opens as this.
-        match M::Passing::open_own(self.pop_plain()?) {
-            Ok(told) => Some(told),
-            Err(frame) => M::Passing::open(Envelope::Frame(frame)).ok(),
+    fn pop_told_slowly<M: Message>(&mut self) -> Option<Carrier<M>> {
+        match self.front()? {
+            Parked::Told(small) => {
+                let told = M::Passing::open_small(small).ok()?;
+                self.head = self.head.wrapping_add(1);
+                Some(told)
+            }
+            Parked::Framed(Framed::Plain(frame)) => {
+                let header = frame.header();
+                if header.message != M::ID || header.kind != Kind::Tell {
+                    return None;
+                }
+                // It has been archived as this message, so it opens as this.
+                match M::Passing::open_own(self.pop_plain()?) {
+                    Ok(told) => Some(told),
+                    Err(frame) => M::Passing::open(Envelope::Frame(frame)).ok(),
+                }
+            }
+            Parked::Framed(Framed::Other(_)) => None,
         }
     }
 
@@ -381,6 +423,18 @@ mod tests {
         <Number as Message>::Passing::as_small(&Number(number)).unwrap()
     }
 
+    /// Puts a number into a mailbox, as who tells it does.
+    fn put(mailbox: &mut Mailbox, told: u64) -> bool {
+        if mailbox.push_told(number(told)) {
+            return true;
+        }
+        let taken = !mailbox.is_full();
+        if taken {
+            mailbox.push(Parked::Told(number(told)));
+        }
+        taken
+    }
+
     fn text(len: usize) -> Parked {
         let header = Header::new(Kind::Tell, Slot::from_bits(0), 0, Text::ID, 0);
         Parked::plain(archive_alone(header, &Text("x".repeat(len)), 1 << 20).unwrap())
@@ -398,7 +452,7 @@ mod tests {
         // Each number of messages that wait meets each position in the ring.
         for most in 1..=70 {
             while mailbox.len() < most {
-                assert!(mailbox.push_told(number(told)));
+                assert!(put(&mut mailbox, told));
                 told += 1;
             }
             for _ in 0..most / 2 + 1 {
@@ -420,7 +474,7 @@ mod tests {
         (mailbox.head, mailbox.tail, mailbox.settled) = (start, start, start);
         for round in 0..20 {
             for at in 0..7 {
-                assert!(mailbox.push_told(number(round * 7 + at)));
+                assert!(put(&mut mailbox, round * 7 + at));
             }
             mailbox.settle(|frame| frame);
             for at in 0..7 {
@@ -433,7 +487,7 @@ mod tests {
     #[test]
     fn a_message_of_another_kind_stays_at_the_front() {
         let mut mailbox = Mailbox::new(&LIMITS);
-        assert!(mailbox.push_told(number(1)));
+        assert!(put(&mut mailbox, 1));
         mailbox.push(text(10));
         assert!(mailbox.begin_batch(&clock(), mailbox.len()));
         assert!(mailbox.pop_told::<Text>().is_none());
@@ -450,7 +504,7 @@ mod tests {
     #[test]
     fn a_batch_ends_where_it_was_to_end() {
         let mut mailbox = Mailbox::new(&LIMITS);
-        (0..5).for_each(|told| assert!(mailbox.push_told(number(told))));
+        (0..5).for_each(|told| assert!(put(&mut mailbox, told)));
         assert!(mailbox.begin_batch(&clock(), 2));
         let taken = std::iter::from_fn(|| mailbox.pop_told::<Number>()).count();
         assert_eq!((taken, mailbox.len()), (2, 3));
@@ -465,13 +519,13 @@ mod tests {
     #[test]
     fn bytes_and_messages_are_bounded() {
         let mut few = Mailbox::new(&MailboxLimits { messages: 2, bytes: 1 << 20 });
-        assert!(few.push_told(number(1)) && few.push_told(number(2)) && !few.push_told(number(3)));
+        assert!(put(&mut few, 1) && put(&mut few, 2) && !put(&mut few, 3));
         let mut small = Mailbox::new(&MailboxLimits { messages: 100, bytes: 3 * LEAST });
-        let taken = (0..5).filter(|told| small.push_told(number(*told))).count();
+        let taken = (0..5).filter(|told| put(&mut small, *told)).count();
         assert_eq!((taken, small.bytes()), (3, 3 * LEAST));
         let mut large = Mailbox::new(&MailboxLimits { messages: 100, bytes: 1000 });
         large.push(text(2000));
-        assert!(large.is_full() && !large.push_told(number(1)));
+        assert!(large.is_full() && !put(&mut large, 1));
         assert!(large.bytes() >= 2000);
         drop(large.pop());
         assert!(!large.is_full() && large.bytes() == 0);
@@ -492,7 +546,7 @@ mod tests {
         assert_eq!(count.take(), 3);
         mailbox.push(text(30));
         mailbox.are_settled();
-        assert!(mailbox.push_told(number(1)));
+        assert!(put(&mut mailbox, 1));
         mailbox.push(text(30));
         mailbox.settle(settle);
         assert_eq!(count.take(), 1);

@@ -39,7 +39,7 @@ pub(crate) struct Walk {
     /// The same, if it is an ask without a frame, and its correlation id.
     small: Cell<Small>,
     small_correlation: Cell<u64>,
-    in_hand: Cell<Option<MessageId>>,
+    in_hand: Cell<MessageId>,
 }
 
 /// How many asks may be handled within each other's polls: the stack has to hold all of them.
@@ -53,14 +53,14 @@ impl Default for Walk {
             hand: Cell::default(),
             small: Cell::new(Small::NONE),
             small_correlation: Cell::default(),
-            in_hand: Cell::default(),
+            in_hand: Cell::new(MessageId::from_bits(0)),
         }
     }
 }
 
 impl Walk {
     pub(crate) fn hold_out(&self, delivery: Delivery) {
-        self.in_hand.set(Some(delivery.envelope.header().message));
+        self.in_hand.set(delivery.envelope.header().message);
         self.hand.set(Some(delivery));
     }
 
@@ -71,7 +71,7 @@ impl Walk {
 
     #[inline]
     fn hold_out_small(&self, small: Small, correlation: u64) {
-        self.in_hand.set(Some(small.message()));
+        self.in_hand.set(small.message());
         self.small.set(small);
         self.small_correlation.set(correlation);
     }
@@ -83,7 +83,7 @@ impl Walk {
     }
 
     #[inline]
-    pub(crate) fn in_hand(&self) -> Option<MessageId> {
+    pub(crate) fn in_hand(&self) -> MessageId {
         self.in_hand.get()
     }
 
@@ -168,11 +168,11 @@ impl Core {
     /// for it.
     #[inline(always)]
     pub(crate) fn may_hand_over(&self, to: Address) -> Option<Rc<ActorCell>> {
-        let may = to.shares_worker(self.home())
+        let may = to.shares_node(self.home())
             && self.walk.depth.get() < HANDOVERS
             // What is handled now may end the actor whose task it is, and then the task must not go on.
             && !self.tasks.an_owned_one_runs.get();
-        if !may || self.clock.is_over() || !self.clock.allows() {
+        if !may || self.clock.is_over() {
             return None;
         }
         let idle = |cell: &Rc<ActorCell>| {
@@ -180,7 +180,7 @@ impl Core {
             let takes = (cell.waits() || jumps) && !cell.is_full();
             if takes { Some(cell.clone()) } else { None }
         };
-        self.actors.look(to.slot().index(), to.generation(), idle).flatten()
+        self.actors.look_alone(to, idle).flatten()
     }
 
     /// Hands an ask to this actor, which is idle, while its asker is polled.

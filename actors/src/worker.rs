@@ -159,21 +159,30 @@ impl Worker {
         busy |= core.walk_inbound();
         core.clock.begin(core.now());
         busy |= core.run_steps();
-        // At once: other workers may wait for it.
+        // At once: other workers may wait for it. Doorbells ring when the kernel is entered, so that is next if
+        // there is nothing else.
         core.flush_lanes();
-        core.expire_timers();
-        core.announce_room();
-        // What links have received meanwhile: else it would cost a turn more, and a system call.
-        busy |= core.walk_inbound();
-        // A worker that is never out of work has not seen to it.
-        core.flush_links();
-        busy |= core.run_steps();
-        core.flush_lanes();
+        if !self.is_done() {
+            core.expire_timers();
+            core.announce_room();
+            // What links have received meanwhile: else it would cost a turn more, and a system call.
+            busy |= core.walk_inbound();
+            // A worker that is never out of work has not seen to it.
+            core.flush_links();
+            busy |= core.run_steps();
+            core.flush_lanes();
+        }
         if busy {
             core.clock.read(&core);
             self.spin.was_busy(begun, core.now(), called);
         }
         self.park()
+    }
+
+    /// Whether there is nothing left to do in this turn.
+    fn is_done(&self) -> bool {
+        let core = &self.core;
+        core.is_idle() && core.next_timer().is_none_or(|due| due > core.now())
     }
 
     /// Waits for a moment, or until something comes from another worker or the kernel.
