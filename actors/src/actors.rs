@@ -117,7 +117,7 @@ impl ActorTable {
     /// meanwhile.
     // A count of lookers would be the one thing that a loop of tells has to wait for from one to the next.
     #[inline(always)]
-    pub(crate) fn look_alone<T>(
+    pub(crate) fn look_once<T>(
         &self,
         address: Address,
         look: impl FnOnce(&Rc<ActorCell>) -> T,
@@ -263,6 +263,8 @@ impl Core {
     pub(crate) fn make_place(self: &Rc<Self>, cell: &Rc<ActorCell>) -> bool {
         let runs = cell.is_full() && cell.phase.get() == Phase::Ready;
         if runs {
+            // The message that is to have the place comes before what is left of the walk.
+            cell.keep_from_walk();
             self.poll_actor(cell);
             self.clock.ran(self, cell.name);
         }
@@ -316,11 +318,13 @@ impl Core {
             return self.end_actor(cell, Some(life), Exit::Killed);
         }
         cell.begin_poll();
+        let handled = self.messages_handled.get();
         let before = self.set_running(cell.address);
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_life(cell, &mut life)));
         self.set_running(before);
-        // It has handled something, more likely than not.
-        self.room_made.set(true);
+        if self.messages_handled.get() != handled {
+            self.room_made.set(true);
+        }
         match polled {
             Ok(Poll::Pending) if cell.is_killed() => {
                 self.end_actor(cell, Some(life), Exit::Killed);
@@ -328,8 +332,14 @@ impl Core {
             Ok(Poll::Pending) => {
                 cell.life.set(Some(life));
                 match cell.phase.get() {
-                    Phase::Running => self.suspend(cell),
-                    Phase::Ready => self.push_ready(Runnable::actor(cell.address)),
+                    Phase::Running => {
+                        cell.end_poll();
+                        self.suspend(cell);
+                    }
+                    Phase::Ready => {
+                        cell.end_poll();
+                        self.push_ready(Runnable::actor(cell.address));
+                    }
                     Phase::Idle | Phase::Suspended | Phase::Gone => {}
                 }
             }
@@ -461,6 +471,9 @@ impl Core {
         }
         self.shared.loads[self.worker()].fetch_sub(1, Ordering::Relaxed);
         cell.phase.set(Phase::Gone);
+        cell.close_mailbox();
+        // Who waits for room in it learns that there will be none.
+        self.room_made.set(true);
         // What destructors tell is not told by whoever waits for this actor to be polled.
         let running = self.set_running(self.home());
         let before = self.burying.replace(true);

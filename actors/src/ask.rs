@@ -1,7 +1,7 @@
 //! Asks: a message, and exactly one outcome.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     fmt,
     future::Future,
     marker::PhantomData,
@@ -145,20 +145,39 @@ impl Wakeup {
     }
 }
 
-/// What an answer has come to.
-enum Settled {
-    /// It is picked up by whoever has asked, within the same poll.
-    Unseen,
-    /// Somebody waits for it.
-    Wanted(Wakeup, Option<TimerKey>),
-    /// The ask has ended.
-    Late,
+/// A small ask of this worker that is handled while its asker is polled. Almost all end within that poll, and need no
+/// more than this.
+struct Within {
+    generation: Cell<u32>,
+    stage: Cell<WithinStage>,
+    /// The answer, once there is one.
+    small: Cell<Small>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WithinStage {
+    Free,
+    Asked,
+    Answered,
+    /// It is in the table.
+    Moved,
+}
+
+impl Default for Within {
+    fn default() -> Self {
+        Within {
+            generation: Cell::new(0),
+            stage: Cell::new(WithinStage::Free),
+            small: Cell::new(Small::NONE),
+        }
+    }
 }
 
 /// The asks of a worker that have not been picked up by their askers.
 pub(crate) struct AskTable {
-    /// The first few are for asks that are handled while their askers are polled, one for each depth of such asks
-    /// within each other.
+    /// Asks that are handled while their askers are polled, one for each depth of such asks within each other.
+    within: [Within; HANDOVERS as usize],
+    /// The first few are for those of the asks above that something else happens to than to be answered at once.
     entries: RefCell<Vec<Waiting>>,
     /// The others that are not taken.
     free: RefCell<Vec<u32>>,
@@ -174,6 +193,7 @@ impl Default for AskTable {
     fn default() -> Self {
         let entries = (0..HANDOVERS).map(|_| Waiting::default()).collect();
         AskTable {
+            within: Default::default(),
             entries: RefCell::new(entries),
             free: RefCell::default(),
             generation: Cell::default(),
@@ -200,19 +220,27 @@ impl AskTable {
     /// An ask of this worker that is handled while its asker is polled, within so many others.
     #[inline(always)]
     fn insert_within(&self, depth: u32) -> Option<AskKey> {
-        if let Some(ask) = self.entries.borrow_mut().get_mut(depth as usize)
-            && !ask.taken
-        {
-            return Some(self.take(ask, depth, None));
+        match self.within.get(depth as usize) {
+            Some(within) if within.stage.get() == WithinStage::Free => {
+                let generation = self.next_generation();
+                within.generation.set(generation);
+                within.stage.set(WithinStage::Asked);
+                Some(AskKey { index: depth, generation })
+            }
+            // An earlier one that was not answered at once still waits there.
+            _ => self.insert(None),
         }
-        // An earlier one that was not answered at once still waits there.
-        self.insert(None)
     }
 
     #[inline(always)]
-    fn take(&self, ask: &mut Waiting, index: u32, peer: Option<Peer>) -> AskKey {
+    fn next_generation(&self) -> u32 {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
+        generation
+    }
+
+    fn take(&self, ask: &mut Waiting, index: u32, peer: Option<Peer>) -> AskKey {
+        let generation = self.next_generation();
         ask.generation = generation;
         ask.taken = true;
         ask.peer = peer;
@@ -220,22 +248,37 @@ impl AskTable {
     }
 
     /// An entry is not taken any more.
-    #[inline(always)]
     fn give_back(&self, index: u32) {
-        if index >= HANDOVERS {
-            self.free.borrow_mut().push(index);
+        match self.within.get(index as usize) {
+            Some(within) => within.stage.set(WithinStage::Free),
+            None => self.free.borrow_mut().push(index),
         }
     }
 
-    fn with<T>(&self, key: AskKey, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
+    /// All entries, for whatever is not done in a moment.
+    fn table(&self) -> RefMut<'_, Vec<Waiting>> {
         let mut entries = self.entries.borrow_mut();
+        for (within, ask) in self.within.iter().zip(entries.iter_mut()) {
+            let outcome = match within.stage.get() {
+                WithinStage::Free | WithinStage::Moved => continue,
+                WithinStage::Asked => Noted::Nothing,
+                WithinStage::Answered => Noted::Small,
+            };
+            let (generation, small) = (within.generation.get(), within.small.get());
+            *ask = Waiting { generation, taken: true, outcome, small, ..Waiting::default() };
+            within.stage.set(WithinStage::Moved);
+        }
+        entries
+    }
+
+    fn with<T>(&self, key: AskKey, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
+        let mut entries = self.table();
         Some(look(find(&mut entries, key)?))
     }
 
     /// Takes out the outcome of an ask that has ended.
-    #[inline]
     fn take_outcome(&self, key: AskKey) -> Option<Outcome> {
-        let mut entries = self.entries.borrow_mut();
+        let mut entries = self.table();
         let ask = find(&mut entries, key)?;
         let outcome = mem::replace(&mut ask.outcome, Noted::Nothing).outcome(ask.small)?;
         // An outcome spends the rest.
@@ -244,24 +287,21 @@ impl AskTable {
         Some(outcome)
     }
 
-    /// Takes out the answer to an ask, if it came without a frame and is what it should be.
+    /// Takes out the answer to an ask that was handled within a poll, if it came at once and is what it should be.
     #[inline(always)]
     fn take_small<R: Message>(&self, key: AskKey) -> Option<Carrier<R>> {
-        let mut entries = self.entries.borrow_mut();
-        let ask = find(&mut entries, key)?;
-        if !matches!(ask.outcome, Noted::Small) {
+        let within = self.within.get(key.index as usize)?;
+        if within.stage.get() != WithinStage::Answered {
             return None;
         }
-        let opened = R::Passing::open_small(&ask.small).ok()?;
-        ask.outcome = Noted::Nothing;
-        ask.taken = false;
-        self.give_back(key.index);
+        let opened = R::Passing::open_small(&within.small.get()).ok()?;
+        within.stage.set(WithinStage::Free);
         Some(opened)
     }
 
     /// Takes an ask out of the table. The rest of it is dropped by the caller, when it holds no borrow.
     fn remove(&self, key: AskKey) -> Option<(Option<TimerKey>, impl Sized + use<>)> {
-        let mut entries = self.entries.borrow_mut();
+        let mut entries = self.table();
         let ask = find(&mut entries, key)?;
         let Waiting { timer, wakeup, outcome, .. } = mem::take(ask);
         self.give_back(key.index);
@@ -270,14 +310,13 @@ impl AskTable {
 
     /// Notes the outcome of an ask that has none and that `may` have this one. Gives it back if there is
     /// no such ask.
-    #[inline(always)]
     fn settle(
         &self,
         key: AskKey,
         outcome: Outcome,
         may: impl FnOnce(&Waiting) -> bool,
     ) -> Result<(Wakeup, Option<TimerKey>), Outcome> {
-        let mut entries = self.entries.borrow_mut();
+        let mut entries = self.table();
         match find(&mut entries, key) {
             Some(ask) if ask.is_open() && may(ask) => {
                 ask.outcome = Noted::Other(outcome);
@@ -287,26 +326,25 @@ impl AskTable {
         }
     }
 
-    /// As [`settle`](Self::settle), with an answer from this worker that has no frame.
+    /// Notes the answer to an ask of this worker that is handled within a poll. Returns whether there is such an ask.
     #[inline(always)]
-    fn settle_small(&self, key: AskKey, small: Small) -> Settled {
-        let mut entries = self.entries.borrow_mut();
-        match find(&mut entries, key) {
-            Some(ask) if ask.is_open() && ask.peer.is_none() => {
-                ask.small = small;
-                ask.outcome = Noted::Small;
-                if matches!(ask.wakeup, Wakeup::Spent) && ask.timer.is_none() {
-                    return Settled::Unseen;
-                }
-                Settled::Wanted(mem::take(&mut ask.wakeup), ask.timer.take())
+    fn settle_within(&self, key: AskKey, small: Small) -> bool {
+        match self.within.get(key.index as usize) {
+            Some(within)
+                if within.stage.get() == WithinStage::Asked
+                    && within.generation.get() == key.generation =>
+            {
+                within.small.set(small);
+                within.stage.set(WithinStage::Answered);
+                true
             }
-            _ => Settled::Late,
+            _ => false,
         }
     }
 
     /// The number of asks that nobody has picked up.
     pub(crate) fn len(&self) -> usize {
-        let entries = self.entries.borrow();
+        let entries = self.table();
         let (within, others) = entries.split_at(HANDOVERS as usize);
         within.iter().filter(|ask| ask.taken).count() + others.len() - self.free.borrow().len()
     }
@@ -321,7 +359,7 @@ impl AskTable {
     }
 
     fn keys_where(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<AskKey> {
-        let entries = self.entries.borrow();
+        let entries = self.table();
         let open = |ask: &Waiting| ask.taken && ask.is_open() && wanted(ask);
         let open = entries.iter().enumerate().filter(|(_, ask)| open(ask));
         open.map(|(index, ask)| AskKey { index: index as u32, generation: ask.generation })
@@ -363,10 +401,10 @@ impl Core {
     /// An answer of this worker's to one of its own asks, without a frame.
     #[inline(always)]
     pub(crate) fn answer_small(&self, correlation: u64, small: Small) {
-        match self.asks.settle_small(AskKey::from_correlation(correlation), small) {
-            Settled::Unseen => {}
-            Settled::Wanted(wakeup, timer) => self.tell_asker((wakeup, timer)),
-            Settled::Late => self.asks.late.set(self.asks.late.get() + 1),
+        let key = AskKey::from_correlation(correlation);
+        // Mostly it is picked up within the same poll.
+        if !self.asks.settle_within(key, small) {
+            self.resolve_ask(correlation, None, Ok(Content::Small(small)));
         }
     }
 

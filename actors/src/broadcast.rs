@@ -110,7 +110,7 @@ impl Core {
     /// The frame that all receivers get. It is for nobody by name.
     fn archive_shared<M: Archivable>(&self, message: &M) -> Result<Frame, PushError> {
         let header = Header::new(Kind::Tell, Slot::from_bits(0), 0, M::ID, 0);
-        self.alone.borrow_mut().archive_alone(header, message)
+        self.alone.borrow_mut().archive_one(header, message)
     }
 
     /// Sends the frame to everybody. Returns who is known not to get it.

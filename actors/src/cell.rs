@@ -33,6 +33,9 @@ use crate::{
 /// An actor's whole life: its start, one message after the other, its end.
 pub(crate) type Life = Pin<Box<dyn Future<Output = Exit>>>;
 
+/// How many messages an actor may handle before others get their turn.
+const MESSAGES_PER_POLL: u32 = 64;
+
 /// What an actor's future is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -294,6 +297,23 @@ impl ActorCell {
     #[inline]
     pub(crate) fn begin_poll(&self) {
         self.phase.set(Phase::Running);
+        self.mailbox.borrow_mut().begin_poll(MESSAGES_PER_POLL);
+    }
+
+    /// A poll has ended, and the actor has something left to do. What it might still have taken then is for others.
+    pub(crate) fn end_poll(&self) {
+        self.mailbox.borrow_mut().end_batch();
+        self.set(Flags::HANDED, false);
+    }
+
+    /// The actor is to be polled for what waits in its mailbox, and not to go on with the walk.
+    pub(crate) fn keep_from_walk(&self) {
+        self.set(Flags::HANDED, true);
+    }
+
+    /// No more messages are taken.
+    pub(crate) fn close_mailbox(&self) {
+        self.mailbox.borrow_mut().close();
     }
 
     /// What to do next; pending while there is nothing. Only the actor's own future asks.
@@ -341,6 +361,12 @@ impl ActorCell {
         Poll::Pending
     }
 
+    /// Others have their turn first.
+    fn yield_now(&self) -> Poll<Signal> {
+        self.phase.set(Phase::Ready);
+        Poll::Pending
+    }
+
     /// As [`poll_signal`](Self::poll_signal), if there is more to look at.
     #[inline(never)]
     fn poll_signals(&self, core: &Core) -> Poll<Signal> {
@@ -362,17 +388,19 @@ impl ActorCell {
                 return next.map_or_else(|| self.idle(), |next| Poll::Ready(Signal::Message(next)));
             }
             let mut mailbox = self.mailbox.borrow_mut();
+            if self.turns.get() > 0 {
+                if !mailbox.allows_turn(&core.clock) {
+                    return self.yield_now();
+                }
+                drop(mailbox);
+                self.turns.set(self.turns.get() - 1);
+                self.set(Flags::URGENT, self.turns.get() > 0 || self.orders.get().is_some());
+                return Poll::Ready(Signal::Turn);
+            }
             // With flags there is something to look at after each message.
             let most = if self.flags.get() == Flags(0) { mailbox.len() } else { 1 };
             if !mailbox.begin_batch(&core.clock, most) {
-                self.phase.set(Phase::Ready);
-                return Poll::Pending;
-            }
-            if self.turns.get() > 0 {
-                self.turns.set(self.turns.get() - 1);
-                drop(mailbox);
-                self.set(Flags::URGENT, self.turns.get() > 0 || self.orders.get().is_some());
-                return Poll::Ready(Signal::Turn);
+                return self.yield_now();
             }
             match mailbox.front() {
                 None => continue,

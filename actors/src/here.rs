@@ -33,7 +33,7 @@ impl Core {
     #[inline(always)]
     pub(crate) fn tell_small<M: Message>(&self, to: Address, message: &M, small: Small) -> bool {
         if to.shares_node(self.home()) {
-            let told = self.actors.look_alone(to, |cell| {
+            let told = self.actors.look_once(to, |cell| {
                 let told = !planted(Bug::OvertakeItself) && cell.enqueue_told(small);
                 if told {
                     self.nudge(cell);

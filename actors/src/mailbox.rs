@@ -1,7 +1,7 @@
 //! The mailbox: what waits for one actor, in the order in which it was sent.
 //!
 //! What an actor of the same worker is told goes right in here. What comes from elsewhere does so only if the
-//! actor is busy; otherwise it is handled where it lies.
+//! actor is busy, or if it is a broadcast; otherwise it is handled where it lies.
 
 use std::mem;
 
@@ -108,6 +108,8 @@ pub(crate) struct Mailbox {
     open_end: u32,
     /// Up to here messages may be taken one after the other without a look at anything else.
     batch_end: u32,
+    /// Messages and sections that the actor may still have in this poll.
+    budget: u32,
     /// Before this position no message holds on to a whole chunk.
     settled: u32,
     /// How many messages may wait, at most; none once it is closed.
@@ -134,6 +136,7 @@ impl Mailbox {
             tail: 0,
             open_end: 0,
             batch_end: 0,
+            budget: 0,
             settled: 0,
             most: most.min(MOST) as u32,
             beyond: 0,
@@ -276,14 +279,29 @@ impl Mailbox {
         if self.is_empty() { None } else { Some(self.place(self.head)) }
     }
 
-    /// Lets up to so many messages be taken one after the other, if the clock allows any. What is left of the batch
+    /// The actor is polled: so many messages and sections it may have at most.
+    pub(crate) fn begin_poll(&mut self, most: u32) {
+        self.budget = most;
+    }
+
+    /// Lets up to so many messages be taken one after the other, if any may be now. What is left of the batch
     /// before counts for this one.
     #[inline(always)]
     pub(crate) fn begin_batch(&mut self, clock: &TurnClock, most: usize) -> bool {
-        clock.give_back(self.batch_end.wrapping_sub(self.head));
-        let granted = clock.grant(most);
+        let left = self.batch_end.wrapping_sub(self.head);
+        clock.give_back(left);
+        self.budget += left;
+        let granted = clock.grant(most.min(self.len()).min(self.budget as usize));
+        self.budget -= granted;
         self.batch_end = self.head.wrapping_add(granted);
         granted > 0
+    }
+
+    /// Whether the actor may run a section of one of its tasks.
+    pub(crate) fn allows_turn(&mut self, clock: &TurnClock) -> bool {
+        let allowed = self.budget > 0 && clock.allows();
+        self.budget -= u32::from(allowed);
+        allowed
     }
 
     /// There is something else to look at first.
@@ -333,6 +351,7 @@ impl Mailbox {
     /// Takes the next message of the batch, if it is this one, told and plain.
     #[inline(always)]
     pub(crate) fn pop_told<M: Message>(&mut self) -> Option<Carrier<M>> {
+        debug_assert!(self.batch_end.wrapping_sub(self.head) as usize <= self.len());
         if self.head == self.batch_end {
             return None;
         }
@@ -412,6 +431,13 @@ mod tests {
 
     const LIMITS: MailboxLimits = MailboxLimits { messages: 100, bytes: 1 << 20 };
 
+    /// A mailbox of an actor that is being polled.
+    fn mailbox() -> Mailbox {
+        let mut mailbox = Mailbox::new(&LIMITS);
+        mailbox.begin_poll(1 << 20);
+        mailbox
+    }
+
     /// A clock that allows many messages.
     fn clock() -> TurnClock {
         let clock = TurnClock::new(Mono::default());
@@ -447,7 +473,7 @@ mod tests {
 
     #[test]
     fn messages_come_out_in_order_however_many_have_waited() {
-        let mut mailbox = Mailbox::new(&LIMITS);
+        let mut mailbox = mailbox();
         let (mut told, mut taken) = (0, 0);
         // Each number of messages that wait meets each position in the ring.
         for most in 1..=70 {
@@ -469,7 +495,7 @@ mod tests {
 
     #[test]
     fn positions_wrap_around() {
-        let mut mailbox = Mailbox::new(&LIMITS);
+        let mut mailbox = mailbox();
         let start = u32::MAX - 5;
         (mailbox.head, mailbox.tail, mailbox.settled) = (start, start, start);
         for round in 0..20 {
@@ -486,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_message_of_another_kind_stays_at_the_front() {
-        let mut mailbox = Mailbox::new(&LIMITS);
+        let mut mailbox = mailbox();
         assert!(put(&mut mailbox, 1));
         mailbox.push(text(10));
         assert!(mailbox.begin_batch(&clock(), mailbox.len()));
@@ -503,7 +529,7 @@ mod tests {
 
     #[test]
     fn a_batch_ends_where_it_was_to_end() {
-        let mut mailbox = Mailbox::new(&LIMITS);
+        let mut mailbox = mailbox();
         (0..5).for_each(|told| assert!(put(&mut mailbox, told)));
         assert!(mailbox.begin_batch(&clock(), 2));
         let taken = std::iter::from_fn(|| mailbox.pop_told::<Number>()).count();
@@ -514,6 +540,28 @@ mod tests {
         assert!(mailbox.begin_batch(&clock(), mailbox.len()));
         let taken = std::iter::from_fn(|| mailbox.pop_told::<Number>()).count();
         assert_eq!((taken, mailbox.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_batch_is_no_longer_than_what_waits_and_what_the_poll_allows() {
+        let (clock, mut mailbox) = (clock(), mailbox());
+        assert!(!mailbox.begin_batch(&clock, 1));
+        (0..5).for_each(|told| assert!(put(&mut mailbox, told)));
+        mailbox.begin_poll(3);
+        assert!(mailbox.allows_turn(&clock) && mailbox.begin_batch(&clock, 9));
+        let taken = std::iter::from_fn(|| mailbox.pop_told::<Number>()).count();
+        assert_eq!((taken, mailbox.len()), (2, 3));
+        assert!(!mailbox.begin_batch(&clock, 9) && !mailbox.allows_turn(&clock));
+    }
+
+    #[test]
+    fn a_batch_that_has_been_ended_is_not_given_back() {
+        let (clock, mut mailbox) = (TurnClock::new(Mono::default()), mailbox());
+        (0..5).for_each(|told| assert!(put(&mut mailbox, told)));
+        clock.give_back(2);
+        assert!(mailbox.begin_batch(&clock, 9));
+        mailbox.end_batch();
+        assert!(!mailbox.begin_batch(&clock, 9));
     }
 
     #[test]
@@ -540,7 +588,7 @@ mod tests {
             count.set(count.get() + 1);
             frame
         };
-        let mut mailbox = Mailbox::new(&LIMITS);
+        let mut mailbox = mailbox();
         (0..3).for_each(|_| mailbox.push(text(30)));
         mailbox.settle(settle);
         assert_eq!(count.take(), 3);

@@ -37,7 +37,7 @@ impl Spin {
     pub(crate) fn was_busy(&mut self, begun: Mono, now: Mono, called: bool) {
         if self.idle {
             let short = called && begun.since(self.busy_at) <= SHORT;
-            self.short_waits = if short { self.short_waits + 1 } else { 0 };
+            self.short_waits = if short { (self.short_waits + 1).min(WAITS) } else { 0 };
             self.idle = false;
         }
         self.busy_at = now;

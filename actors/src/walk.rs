@@ -180,7 +180,7 @@ impl Core {
             let takes = (cell.waits() || jumps) && !cell.is_full();
             if takes { Some(cell.clone()) } else { None }
         };
-        self.actors.look_alone(to, idle).flatten()
+        self.actors.look_once(to, idle).flatten()
     }
 
     /// Hands an ask to this actor, which is idle, while its asker is polled.

@@ -2,8 +2,8 @@
 //! read where they lie.
 //!
 //! This is one of the modules of the crate that use `unsafe`: reading an archive without a check. It
-//! does so only for payloads that either this process wrote as the type of their message id, or that
-//! [`Archived::open`] has just validated. Of the first the 64 bits of the id are all that is looked at; what
+//! does so only for payloads that either this process wrote as the type of their message id
+//! ([`Archived::open_own`] takes no others), or that [`Archived::open`] has just validated. Of the first the 64 bits of the id are all that is looked at; what
 //! this trusts in is written down in [`message`](crate::message#what-is-trusted).
 
 use std::{fmt, mem::MaybeUninit, num::NonZeroUsize, ops::Deref, ptr, slice};
@@ -446,8 +446,8 @@ impl<M: Archivable> Deref for Archived<M> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: there are four constructors. `finish` has just archived an `M`; `of_small` has the bytes of an
-        // `M` that is its own archive. `from_parts` found the message id to be that of `M`, and either
+        // SAFETY: there are five constructors. `finish` has just archived an `M`; `of_small` has the bytes of an
+        // `M` that is its own archive. `from_parts` and `open_own` found the message id to be that of `M`, and either
         // validated the payload or knows that this process wrote it with `write_frame`, `write_flat` or
         // `finish`, which bind the id to the type (the contracts of `Message` and `Layout`, with the trust in
         // hashes that the module `message` describes); so do those who call `copy_of`. Frames are not

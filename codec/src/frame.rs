@@ -321,13 +321,6 @@ impl Frame {
         Frame { bytes: chunk.take_committed() }
     }
 
-    /// Takes the next frame out of a chunk that holds whole frames of this process.
-    #[inline]
-    pub(crate) fn take(chunk: &mut ChunkWriter) -> Option<Self> {
-        let header = Header::from_own(chunk.peek().first_chunk()?);
-        Some(Frame { bytes: chunk.take(header.frame_len()) })
-    }
-
     /// Bytes of the whole frame.
     #[expect(clippy::len_without_is_empty, reason = "a frame has a header at least")]
     pub fn len(&self) -> usize {
@@ -344,20 +337,6 @@ impl Frame {
     #[inline]
     pub fn body_len(&self) -> usize {
         self.bytes.len() - HEADER_LEN
-    }
-
-    /// The message, if this frame of this process is just this, told, and such messages are copied.
-    #[inline(always)]
-    pub(crate) fn copy_told<M: Archivable>(&self) -> Option<Archived<M>> {
-        if !const { Held::<M>::COPIED } || self.bytes.is_marked() {
-            return None;
-        }
-        let told = flat_told::<M>(Slot::from_bits(0), 0);
-        let frame = self.bytes.get(..told.frame_len())?;
-        if !(same_word(frame, &told, 0) && same_word(frame, &told, 2)) {
-            return None;
-        }
-        Archived::copy_of(&frame[HEADER_LEN..][..size_of::<M>()]).ok()
     }
 
     /// The archive.
@@ -462,11 +441,6 @@ impl Frames {
     #[inline]
     pub fn left(&self) -> usize {
         self.0.rest().len()
-    }
-
-    /// The bytes of the frames that have not been taken.
-    pub(crate) fn into_rest(self) -> Lease {
-        self.0.lease(0, self.0.rest().len())
     }
 
     /// Whether all frames have been taken.

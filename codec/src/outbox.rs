@@ -306,12 +306,12 @@ impl Outbox {
     /// # Panics
     /// If anything waits in the outbox.
     #[inline(always)]
-    pub fn archive_alone<M: Archivable>(
+    pub fn archive_one<M: Archivable>(
         &mut self,
         header: Header,
         message: &M,
     ) -> Result<Frame, PushError> {
-        assert!(self.is_empty(), "messages are archived alone where nothing waits");
+        assert!(self.is_empty(), "one message is archived where nothing waits");
         self.rewind();
         if !(const { is_flat::<M>() } && self.append_flat(header, message, false)) {
             self.push_archive(header, None, message)?;
@@ -520,25 +520,22 @@ impl Outbox {
         })
     }
 
-    /// The oldest message alone, for the worker itself.
+    /// The one message that waits, for the worker itself.
+    ///
+    /// # Panics
+    /// If more than one waits.
     #[inline]
     pub fn pop_one(&mut self) -> Option<Envelope> {
-        assert!(self.destination == Destination::Here, "these frames are for somebody else");
-        if self.queue.is_empty() {
-            return Some(Envelope::Frame(Frame::take(self.open.as_mut()?)?));
-        }
-        Some(match self.pop()? {
+        let one = match self.pop()? {
             Parcel::Frames(mut frames) => {
-                let first = frames.next()?;
-                if !frames.is_at_end() {
-                    let rest = frames.into_rest();
-                    self.queued_bytes += rest.len();
-                    self.queue.push_front(Waiting::Bytes(rest));
-                }
-                Envelope::Frame(first)
+                let one = frames.next()?;
+                assert!(frames.is_at_end(), "one message is taken where one waits");
+                Envelope::Frame(one)
             }
             Parcel::Single(envelope) => envelope,
-        })
+        };
+        assert!(self.is_empty(), "one message is taken where one waits");
+        Some(one)
     }
 
     /// The next bytes of the stream to another node.

@@ -199,9 +199,6 @@ pub trait Passing<M: Message> {
     /// As [`Frames::take_told`]; `None` if messages do not pass in frames.
     fn take_told(frames: &mut Frames, slot: Slot, generation: u32) -> Option<Self::Carrier>;
 
-    /// This message, if a frame of this process is just this, told, and such messages are copied.
-    fn copy_told(frame: &Frame) -> Option<Self::Carrier>;
-
     /// Puts a received message into an outbox as it is, under a new header.
     ///
     /// # Errors
@@ -263,7 +260,7 @@ impl<M: Archivable> Passing<M> for ByArchive {
         _: Admission,
     ) -> Result<Envelope, PushError> {
         let message = message.as_ref().expect("the caller gives a message");
-        Ok(Envelope::Frame(alone.archive_alone(header, message)?))
+        Ok(Envelope::Frame(alone.archive_one(header, message)?))
     }
 
     #[inline(always)]
@@ -303,11 +300,6 @@ impl<M: Archivable> Passing<M> for ByArchive {
     #[inline]
     fn take_told(frames: &mut Frames, slot: Slot, generation: u32) -> Option<Archived<M>> {
         frames.take_told(slot, generation)
-    }
-
-    #[inline(always)]
-    fn copy_told(frame: &Frame) -> Option<Archived<M>> {
-        frame.copy_told()
     }
 
     fn forward(carrier: Archived<M>, header: Header, outbox: &mut Outbox) -> Result<(), PushError> {
@@ -386,11 +378,6 @@ impl<M: Message + Send> Passing<M> for ByValue {
     }
 
     fn take_told(_: &mut Frames, _: Slot, _: u32) -> Option<Moved<M>> {
-        None
-    }
-
-    #[inline(always)]
-    fn copy_told(_: &Frame) -> Option<Moved<M>> {
         None
     }
 

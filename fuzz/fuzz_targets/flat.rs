@@ -151,10 +151,10 @@ fn by_itself<M: Archivable>(message: &M) {
         return;
     };
     assert!(is_flat::<M>() && small.message() == M::ID);
-    let opened = Archived::<M>::of_small(small).expect("it is this message");
+    let opened = Archived::<M>::of_small(&small).expect("it is this message");
     assert_eq!(Some(opened.clone().bytes().to_vec()), archive_of(message));
     for which in Which::ALL {
-        with_type!(which, N => match Archived::<N>::of_small(small) {
+        with_type!(which, N => match Archived::<N>::of_small(&small) {
             Ok(opened) => {
                 assert_eq!(N::ID, M::ID);
                 touch(&*opened);

@@ -114,13 +114,13 @@ fn check(frame: &Frame) {
     assert_eq!(frame.clone().into_payload()[..], *frame.payload());
     assert!(frame.header().is_foreign() && frame.clone().header().is_foreign());
     assert!(!matches!(frame.header().kind, Kind::Timer | Kind::Broadcast));
-    assert!(frame.targets().next().is_none() && !is_copied(frame));
+    assert!(frame.targets().next().is_none() && !is_taken_for_own(frame));
     let pool = ChunkPool::new(CHUNK, 0, POOL);
     for same in [relay(frame), Yard::default().park(frame.clone(), &pool)] {
         assert_eq!(same.payload(), frame.payload());
         assert_eq!(same.extensions(), frame.extensions());
         assert!(!same.trusted());
-        assert!(!is_copied(&same));
+        assert!(!is_taken_for_own(&same));
         assert_eq!(opens(same), opens(frame.clone()));
     }
 }
@@ -144,11 +144,11 @@ fn opens(frame: Frame) -> bool {
         .any(|which| with_type!(which, M => Archived::<M>::open(frame.clone()).is_ok()))
 }
 
-/// Whether it is taken for one of this process, which are copied as they are.
-fn is_copied(frame: &Frame) -> bool {
-    Which::ALL
-        .into_iter()
-        .any(|which| with_type!(which, M => <ByArchive as Passing<M>>::copy_told(frame).is_some()))
+/// Whether it is taken for one of this process, which are opened as they are.
+fn is_taken_for_own(frame: &Frame) -> bool {
+    Which::ALL.into_iter().any(
+        |which| with_type!(which, M => <ByArchive as Passing<M>>::open_own(frame.clone()).is_ok()),
+    )
 }
 
 fn make_room(pool: &ChunkPool, mut chunk: ChunkWriter, next_frame: usize) -> ChunkWriter {
