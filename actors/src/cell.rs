@@ -397,8 +397,9 @@ impl ActorCell {
                 self.set(Flags::URGENT, self.turns.get() > 0 || self.orders.get().is_some());
                 return Poll::Ready(Signal::Turn);
             }
-            // With flags there is something to look at after each message.
-            let most = if self.flags.get() == Flags(0) { mailbox.len() } else { 1 };
+            // With flags there is something to look at after each message, and what brings more than itself may set one.
+            let alone = matches!(mailbox.front(), Some(Parked::Framed(Framed::Other(_))));
+            let most = if self.flags.get() == Flags(0) && !alone { mailbox.len() } else { 1 };
             if !mailbox.begin_batch(&core.clock, most) {
                 return self.yield_now();
             }
@@ -417,6 +418,7 @@ impl ActorCell {
             drop(mailbox);
             if let Some(Parked::Framed(Framed::Other(expired))) = self.dequeue() {
                 refuse_expired(*expired);
+                core.room_made.set(true);
             }
         }
     }

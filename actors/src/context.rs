@@ -326,6 +326,7 @@ impl<A: Actor> Context<A> {
                 discard("a message", content);
             }
         }
+        self.core.room_made.set(true);
         self.answer_failure(failure);
     }
 

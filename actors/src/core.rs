@@ -97,6 +97,8 @@ pub(crate) struct Core {
     pub(crate) polled: Cell<Option<(Runnable, *const ())>>,
     /// Those who wait for room in some queue.
     waiting_for_room: RefCell<Vec<Waker>>,
+    /// The most message memory that was taken when one of them began to wait: they may wait for that.
+    taken_at_wait: Cell<usize>,
     /// Whether some queue has been emptied a little since they were last woken.
     pub(crate) room_made: Cell<bool>,
     pub(crate) messages_handled: Cell<u64>,
@@ -143,6 +145,7 @@ impl Core {
             running: Cell::new(home),
             polled: Cell::new(None),
             waiting_for_room: RefCell::default(),
+            taken_at_wait: Cell::new(0),
             room_made: Cell::new(false),
             messages_handled: Cell::new(0),
             burying: Cell::new(false),
@@ -432,6 +435,7 @@ impl Core {
     // --- Waiting for room ------------------------------------------------------------------------
 
     pub(crate) fn wait_for_room(&self, waker: &Waker) {
+        self.taken_at_wait.set(self.taken_at_wait.get().max(self.pool.bytes_lent()));
         if !self.waiting_for_room.borrow().iter().any(|known| known.will_wake(waker)) {
             // Cloning a waker may run a user's code: nothing is borrowed meanwhile.
             let waiter = waker.clone();
@@ -441,7 +445,8 @@ impl Core {
 
     /// Whether somebody waits for room and there may be some.
     pub(crate) fn owes_room(&self) -> bool {
-        self.room_made.get() && !self.waiting_for_room.borrow().is_empty()
+        let made = self.room_made.get() || self.pool.bytes_lent() < self.taken_at_wait.get();
+        made && !self.waiting_for_room.borrow().is_empty()
     }
 
     /// Wakes those who wait for room, if there may be some.
@@ -449,6 +454,7 @@ impl Core {
         let owed = self.owes_room();
         self.room_made.set(false);
         if owed {
+            self.taken_at_wait.set(0);
             self.waiting_for_room.take().into_iter().for_each(wake);
         }
     }

@@ -6,7 +6,7 @@ use annulus::{AskError, MailboxLimits, broadcast, prelude::*};
 use annulus_tests::{
     PATIENCE, Shared, eventually,
     messages::{Fail, Nap, Number, Ping},
-    total,
+    start_polling, total,
 };
 
 fn number(number: u64) -> Number {
@@ -155,6 +155,30 @@ fn p10_who_waits_for_room_within_a_handler_lets_its_worker_sleep() {
     assert_eq!(heard.len(), 0, "this took longer than the nap");
     assert_eq!(heard.wait_for(2), [1, 2]);
     node.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn p10_room_of_an_ask_that_was_given_up_wakes_who_waits_for_it() {
+    let node = Node::builder("ann").start().unwrap();
+    let heard = Shared::default();
+    let narrow = node.spawn(Narrow { heard: heard.clone() }).unwrap();
+    let sender = node
+        .spawn_with(0, move || Speaker(async move || narrow.send(number(2)).await.unwrap()))
+        .unwrap();
+    let outcome = node.run(async move || {
+        narrow.tell(Nap { millis: 300 }).unwrap();
+        let mut asked = loop {
+            // Once it naps there is a place for this, and it has the place.
+            match start_polling(narrow.ask(number(1)).within(Duration::from_millis(100))).await {
+                Err(asked) => break asked,
+                Ok(_) => sleep(Duration::from_millis(1)).await,
+            }
+        };
+        sender.tell(Ping).unwrap();
+        asked.as_mut().await.map(|_| ())
+    });
+    assert_eq!(outcome.unwrap(), Err(AskError::Timeout));
+    assert_eq!(heard.wait_for(1), [2]);
 }
 
 /// Adds up what it is told, and has tasks.

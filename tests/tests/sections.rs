@@ -147,7 +147,7 @@ fn p09_other_actors_run_while_one_is_suspended() {
     let seen = node.run(async move || {
         sleeper.tell(Nap { millis: 60_000 }).unwrap();
         sleeper.tell(Ping).unwrap();
-        while slow_then.len() == 0 {
+        while slow_then.is_empty() {
             sleep(Duration::from_millis(1)).await;
         }
         for number in 0..100 {
