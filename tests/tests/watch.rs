@@ -369,8 +369,9 @@ fn p05_p06_after_the_loss_of_a_link_what_both_ends_knew_is_dead_and_can_be_looke
         cable.cut();
         let all = heard.wait_for((WORDS as usize + 1) * round);
         assert_eq!(all[all.len() - WORDS as usize - 1..], words("node lost"));
-        ann.wait_for("bob", PATIENCE).unwrap();
+        // In this order: the other node may not have seen yet that it has lost this one.
         bob.wait_for("ann", PATIENCE).unwrap();
+        ann.wait_for("bob", PATIENCE).unwrap();
         // Both live, and are connected; but not to each other any more.
         let refused = ann.run(async move || {
             let told = talker.ask(Talk { to: back, words: 1, end: String::new() }).await.unwrap();
