@@ -63,6 +63,7 @@ type Outcome = Result<Content, AskError>;
 
 /// An entry of the table. It is filled and emptied in place: moved as a whole it would cost more than all that is
 /// done with it.
+#[derive(Default)]
 struct Waiting {
     generation: u32,
     /// Whether somebody asks.
@@ -71,48 +72,7 @@ struct Waiting {
     peer: Option<Peer>,
     timer: Option<TimerKey>,
     wakeup: Wakeup,
-    outcome: Noted,
-    /// The answer, if [`Noted::Small`] says that there is one.
-    small: Small,
-}
-
-impl Default for Waiting {
-    fn default() -> Self {
-        Waiting {
-            generation: 0,
-            taken: false,
-            peer: None,
-            timer: None,
-            wakeup: Wakeup::Spent,
-            outcome: Noted::Nothing,
-            small: Small::NONE,
-        }
-    }
-}
-
-impl Waiting {
-    fn is_open(&self) -> bool {
-        matches!(self.outcome, Noted::Nothing)
-    }
-}
-
-/// What is known of an outcome.
-enum Noted {
-    Nothing,
-    /// An answer from this worker, without a frame.
-    Small,
-    Other(Outcome),
-}
-
-impl Noted {
-    /// The outcome, with the small answer that it may be.
-    fn outcome(self, small: Small) -> Option<Outcome> {
-        match self {
-            Noted::Nothing => None,
-            Noted::Small => Some(Ok(Content::Small(small))),
-            Noted::Other(outcome) => Some(outcome),
-        }
-    }
+    outcome: Option<Outcome>,
 }
 
 /// How the asker learns of the outcome.
@@ -261,11 +221,11 @@ impl AskTable {
         for (within, ask) in self.within.iter().zip(entries.iter_mut()) {
             let outcome = match within.stage.get() {
                 WithinStage::Free | WithinStage::Moved => continue,
-                WithinStage::Asked => Noted::Nothing,
-                WithinStage::Answered => Noted::Small,
+                WithinStage::Asked => None,
+                WithinStage::Answered => Some(Ok(Content::Small(within.small.get()))),
             };
-            let (generation, small) = (within.generation.get(), within.small.get());
-            *ask = Waiting { generation, taken: true, outcome, small, ..Waiting::default() };
+            let generation = within.generation.get();
+            *ask = Waiting { generation, taken: true, outcome, ..Waiting::default() };
             within.stage.set(WithinStage::Moved);
         }
         entries
@@ -280,7 +240,7 @@ impl AskTable {
     fn take_outcome(&self, key: AskKey) -> Option<Outcome> {
         let mut entries = self.table();
         let ask = find(&mut entries, key)?;
-        let outcome = mem::replace(&mut ask.outcome, Noted::Nothing).outcome(ask.small)?;
+        let outcome = ask.outcome.take()?;
         // An outcome spends the rest.
         ask.taken = false;
         self.give_back(key.index);
@@ -318,8 +278,8 @@ impl AskTable {
     ) -> Result<(Wakeup, Option<TimerKey>), Outcome> {
         let mut entries = self.table();
         match find(&mut entries, key) {
-            Some(ask) if ask.is_open() && may(ask) => {
-                ask.outcome = Noted::Other(outcome);
+            Some(ask) if ask.outcome.is_none() && may(ask) => {
+                ask.outcome = Some(outcome);
                 Ok((mem::take(&mut ask.wakeup), ask.timer.take()))
             }
             _ => Err(outcome),
@@ -355,12 +315,12 @@ impl AskTable {
     }
 
     fn is_open(&self, key: AskKey) -> bool {
-        self.with(key, |ask| ask.is_open()).unwrap_or(false)
+        self.with(key, |ask| ask.outcome.is_none()).unwrap_or(false)
     }
 
     fn keys_where(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<AskKey> {
         let entries = self.table();
-        let open = |ask: &Waiting| ask.taken && ask.is_open() && wanted(ask);
+        let open = |ask: &Waiting| ask.taken && ask.outcome.is_none() && wanted(ask);
         let open = entries.iter().enumerate().filter(|(_, ask)| open(ask));
         open.map(|(index, ask)| AskKey { index: index as u32, generation: ask.generation })
             .collect()
