@@ -76,13 +76,11 @@ pub trait Respond<M: Message>: Actor {
     #[inline]
     fn serve(&mut self, context: &mut Context<Self>) -> impl Future<Output = ()> {
         async {
-            // Each message is moved as a whole, so nothing of it has to be kept while its handler runs.
-            let Some(mut message) = context.take_message::<M>() else { return };
+            // Not `while let`: what that looks at is kept while the handler runs.
             loop {
+                let Some(message) = context.next_message::<M>() else { return };
                 let reply = self.respond(message, context).await;
                 context.answer(reply);
-                let Some(another) = context.take_another() else { return };
-                message = another;
             }
         }
     }
@@ -95,12 +93,10 @@ impl<A: Handler<M>, M: Message> Respond<M> for A {
 
     #[inline]
     async fn serve(&mut self, context: &mut Context<Self>) {
-        let Some(mut message) = context.take_message::<M>() else { return };
         loop {
+            let Some(message) = context.next_message::<M>() else { return };
             let reply = self.handle(message, context).await;
             context.answer(Reply::Value(reply));
-            let Some(another) = context.take_another() else { return };
-            message = another;
         }
     }
 }

@@ -13,11 +13,12 @@ use std::{
 
 use annulus_codec::{
     address::{Address, Slot},
+    directory::{Directory, Pushed},
     frame::Frame,
+    held::Small,
     outbox::Admission,
     passing::Envelope,
 };
-use slab::Slab;
 
 use crate::{
     actor::{Actor, Exit, StopMode},
@@ -38,7 +39,7 @@ use crate::{
 pub(crate) struct ActorTable {
     worker: usize,
     max: usize,
-    cells: RefCell<Slab<Rc<ActorCell>>>,
+    cells: Directory<ActorCell>,
     generation: Cell<u32>,
     /// Cells of actors that have ended. When nobody else holds one its memory is used again.
     old: RefCell<Vec<Rc<ActorCell>>>,
@@ -60,7 +61,7 @@ impl ActorTable {
         ActorTable {
             worker,
             max,
-            cells: RefCell::default(),
+            cells: Directory::default(),
             generation: Cell::new(0),
             old: RefCell::default(),
             first_spare: Cell::new(None),
@@ -69,14 +70,17 @@ impl ActorTable {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.cells.borrow().len()
+        self.cells.len()
     }
 
     /// The messages that wait in all mailboxes, and their bytes.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        let cells = self.cells.borrow();
-        let mailboxes = cells.iter().map(|(_, cell)| cell.waiting());
+        let mailboxes = self.iter().map(|cell| cell.waiting());
         mailboxes.fold((0, 0), |sum, mailbox| (sum.0 + mailbox.0, sum.1 + mailbox.1))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Rc<ActorCell>> {
+        (0..self.cells.slots()).filter_map(|index| self.cells.at(index))
     }
 
     #[inline]
@@ -93,7 +97,9 @@ impl ActorTable {
 
     #[inline]
     pub(crate) fn find(&self, index: usize, generation: u32) -> Option<Rc<ActorCell>> {
-        self.look(index, generation, Rc::clone)
+        let cell = self.cells.at(index)?;
+        let is_it = cell.address.generation() == generation || planted(Bug::StaleActor);
+        is_it.then_some(cell)
     }
 
     #[inline(always)]
@@ -103,43 +109,36 @@ impl ActorTable {
         generation: u32,
         look: impl FnOnce(&Rc<ActorCell>) -> T,
     ) -> Option<T> {
-        let cells = self.cells.borrow();
-        let cell = cells.get(index)?;
-        let is_it = cell.address.generation() == generation || planted(Bug::StaleActor);
-        if is_it { Some(look(cell)) } else { None }
+        self.find(index, generation).as_ref().map(look)
     }
 
     pub(crate) fn all(&self) -> Vec<Rc<ActorCell>> {
-        self.cells.borrow().iter().map(|(_, cell)| cell.clone()).collect()
+        self.iter().collect()
     }
 
-    /// Looks at the actor of this node with this address, if it is one of this worker's. No other one is looked at
-    /// meanwhile.
-    // A count of lookers would be the one thing that a loop of tells has to wait for from one to the next.
+    /// The actor of this node with this address, if it is one of this worker's.
     #[inline(always)]
-    pub(crate) fn look_once<T>(
-        &self,
-        address: Address,
-        look: impl FnOnce(&Rc<ActorCell>) -> T,
-    ) -> Option<T> {
-        let cells = self.cells.borrow_mut();
-        let cell = cells.get(address.slot().index())?;
-        // The place says which worker, too.
-        if cell.address.shares_place(address) { Some(look(cell)) } else { None }
+    pub(crate) fn find_at(&self, address: Address) -> Option<Rc<ActorCell>> {
+        self.cells.find(address)
+    }
+
+    /// Puts a small told message into the mailbox of the actor of this node with this address, if it is one of this
+    /// worker's and its mailbox is open.
+    #[inline(always)]
+    pub(crate) fn push(&self, to: Address, small: Small) -> Pushed {
+        self.cells.push(to, small)
     }
 
     fn insert<A: Actor>(&self, core: &Core) -> Result<Rc<ActorCell>, SpawnError> {
-        let mut cells = self.cells.borrow_mut();
-        if cells.len() >= self.max {
+        if self.cells.len() >= self.max {
             return Err(SpawnError::TooManyActors { max: self.max });
         }
         // Never zero: that is nobody's.
         let generation = self.generation.get().wrapping_add(1).max(1);
         self.generation.set(generation);
-        let vacant = cells.vacant_entry();
-        let address = core.address(Slot::new(self.worker, vacant.key()), generation);
+        let address = core.address(Slot::new(self.worker, self.cells.next_index()), generation);
         let cell = self.put_into_old(ActorCell::new(address, type_name::<A>(), &A::MAILBOX));
-        vacant.insert(cell.clone());
+        self.cells.insert(address, cell.clone(), |cell| cell.mailbox.queue());
         Ok(cell)
     }
 
@@ -157,10 +156,7 @@ impl ActorTable {
 
     /// Takes out an actor that has ended. Its memory is kept for another one, if that is worth it.
     fn remove(&self, address: Address) -> bool {
-        if self.look(address.slot().index(), address.generation(), |_| ()).is_none() {
-            return false;
-        }
-        let cell = self.cells.borrow_mut().remove(address.slot().index());
+        let Some(cell) = self.cells.remove(address) else { return false };
         let mut old = self.old.borrow_mut();
         if old.len() < OLD_CELLS && cell.is_bare() {
             old.push(cell);
@@ -318,10 +314,13 @@ impl Core {
             return self.end_actor(cell, Some(life), Exit::Killed);
         }
         cell.begin_poll();
-        let handled = self.messages_handled.get();
+        let (taken, handled) = (cell.mailbox.taken(), self.messages_handled.get());
         let before = self.set_running(cell.address);
         let polled = catch_unwind(AssertUnwindSafe(|| self.poll_life(cell, &mut life)));
         self.set_running(before);
+        // What came out of the mailbox is counted here; the rest where it is taken.
+        let taken = cell.mailbox.taken().wrapping_sub(taken);
+        self.messages_handled.set(self.messages_handled.get() + u64::from(taken));
         if self.messages_handled.get() != handled {
             self.room_made.set(true);
         }

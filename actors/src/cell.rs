@@ -1,7 +1,7 @@
 //! What a worker keeps of one actor, apart from the actor itself, which lives in its future.
 
 use std::{
-    cell::{Cell, OnceCell, Ref, RefCell, RefMut},
+    cell::{Cell, OnceCell, Ref, RefCell},
     fmt,
     future::Future,
     pin::Pin,
@@ -12,9 +12,9 @@ use std::{
 use annulus_codec::{
     address::Address,
     frame::Frame,
-    held::Small,
-    message::{Message, MessageId},
+    message::MessageId,
     outbox::Admission,
+    queue::{Front, Mark},
     yard::Yard,
 };
 
@@ -27,14 +27,13 @@ use crate::{
     error::TellError,
     mailbox::{Framed, Mailbox, Parked},
     tasks::{OwnWaker, TaskKey},
-    walk::Carrier,
 };
 
 /// An actor's whole life: its start, one message after the other, its end.
 pub(crate) type Life = Pin<Box<dyn Future<Output = Exit>>>;
 
 /// How many messages an actor may handle before others get their turn.
-const MESSAGES_PER_POLL: u32 = 64;
+const MESSAGES_PER_POLL: u32 = 128;
 
 /// What an actor's future is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +64,16 @@ pub(crate) enum Signal {
 /// Where the message is that is to be handled now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
+    /// It is the next one of the batch; or of the walk, if it is one more of those that have just been handled.
+    Batch,
     /// It is the next frame of the walk.
     Walk,
-    /// It is at the front of the mailbox.
+    /// It is at the front of the mailbox, and no batch goes on.
     Mailbox,
     /// The worker holds it out: the actor has been idle.
     Hand,
+    /// The worker holds it out, and it has waited in the mailbox.
+    Waited,
     /// The worker holds it out, and it is an ask without a frame.
     Small,
 }
@@ -100,7 +103,7 @@ pub(crate) struct ActorCell {
     orders: Cell<Option<StopMode>>,
     place: Cell<Place>,
     flags: Cell<Flags>,
-    mailbox: RefCell<Mailbox>,
+    pub(crate) mailbox: Mailbox,
     /// Whether no section runs any more.
     pub(crate) closed_to_turns: Cell<bool>,
     /// Sections that its tasks asked for and that have not run.
@@ -136,9 +139,9 @@ impl ActorCell {
             life: Cell::new(None),
             phase: Cell::new(Phase::Ready),
             orders: Cell::new(None),
-            place: Cell::new(Place::Walk),
+            place: Cell::new(Place::Batch),
             flags: Cell::new(Flags(0)),
-            mailbox: RefCell::new(Mailbox::new(limits)),
+            mailbox: Mailbox::new(limits),
             closed_to_turns: Cell::new(false),
             turns: Cell::new(0),
             first_alarm: Cell::new(None),
@@ -177,7 +180,7 @@ impl ActorCell {
         let others = self.flags.get().0 & !flag;
         if on {
             self.flags.set(Flags(others | flag));
-            self.mailbox.borrow_mut().end_batch();
+            self.mailbox.end_batch();
         } else {
             self.flags.set(Flags(others));
         }
@@ -200,13 +203,12 @@ impl ActorCell {
 
     /// Whether the mailbox takes no bounded message now.
     pub(crate) fn is_full(&self) -> bool {
-        self.mailbox.borrow().is_full()
+        self.mailbox.is_full()
     }
 
     /// The messages that wait in the mailbox, and their bytes.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        let mailbox = self.mailbox.borrow();
-        (mailbox.len(), mailbox.bytes())
+        (self.mailbox.len(), self.mailbox.bytes())
     }
 
     /// Whether new messages are refused for good.
@@ -218,30 +220,20 @@ impl ActorCell {
     /// Puts a message into the mailbox, which [admits](Self::admits) it.
     #[inline]
     pub(crate) fn enqueue(&self, parked: Parked) {
-        self.mailbox.borrow_mut().push(parked);
+        self.mailbox.push(parked);
         self.enqueued();
     }
 
     /// Puts a frame that says no more than its header into the mailbox, which [admits](Self::admits) it.
     #[inline(always)]
     pub(crate) fn enqueue_plain(&self, frame: Frame) {
-        self.mailbox.borrow_mut().push_plain(frame);
+        self.mailbox.push_framed(Framed::Plain(frame));
         self.enqueued();
-    }
-
-    /// Puts a small message of this worker's into the mailbox, told. Returns whether that takes it.
-    #[inline(always)]
-    pub(crate) fn enqueue_told(&self, small: Small) -> bool {
-        let told = self.mailbox.borrow_mut().push_told(small);
-        if told {
-            self.enqueued();
-        }
-        told
     }
 
     /// Puts a message before all others, which is a fault.
     pub(crate) fn jump(&self, parked: Parked) {
-        self.mailbox.borrow_mut().jump(parked);
+        self.mailbox.jump(parked);
         self.enqueued();
     }
 
@@ -249,7 +241,7 @@ impl ActorCell {
     fn enqueued(&self) {
         if self.phase.get() == Phase::Suspended {
             // It came settled, and all before it were when the actor was suspended.
-            self.mailbox.borrow_mut().are_settled();
+            self.mailbox.are_settled();
         }
     }
 
@@ -275,7 +267,7 @@ impl ActorCell {
         };
         let given = self.orders.get();
         if given.is_none() {
-            self.mailbox.borrow_mut().close();
+            self.mailbox.close();
         }
         if given.is_none_or(|given| urgency(given) < urgency(mode)) {
             self.orders.set(Some(mode));
@@ -297,12 +289,12 @@ impl ActorCell {
     #[inline]
     pub(crate) fn begin_poll(&self) {
         self.phase.set(Phase::Running);
-        self.mailbox.borrow_mut().begin_poll(MESSAGES_PER_POLL);
+        self.mailbox.begin_poll(MESSAGES_PER_POLL);
     }
 
     /// A poll has ended, and the actor has something left to do. What it might still have taken then is for others.
     pub(crate) fn end_poll(&self) {
-        self.mailbox.borrow_mut().end_batch();
+        self.mailbox.end_batch();
         self.set(Flags::HANDED, false);
     }
 
@@ -313,7 +305,7 @@ impl ActorCell {
 
     /// No more messages are taken.
     pub(crate) fn close_mailbox(&self) {
-        self.mailbox.borrow_mut().close();
+        self.mailbox.close();
     }
 
     /// What to do next; pending while there is nothing. Only the actor's own future asks.
@@ -330,24 +322,26 @@ impl ActorCell {
             Flags::HANDED if !self.has_mail() => return self.idle(),
             _ => return self.poll_signals(core),
         }
-        let mut mailbox = self.mailbox.borrow_mut();
-        if let Some(parked) = mailbox.front() {
-            if let Parked::Told(small) = parked {
-                let message = small.message();
-                let most = mailbox.len();
-                if mailbox.begin_batch(&core.clock, most) {
-                    self.place.set(Place::Mailbox);
+        match self.mailbox.front() {
+            Some(Front::Alone(message)) => {
+                if self.mailbox.begin_batch(&core.clock, u32::MAX) {
                     return Poll::Ready(Signal::Message(message));
                 }
+                self.poll_signals(core)
             }
-            drop(mailbox);
-            return self.poll_signals(core);
+            Some(Front::Mark(..)) => self.poll_signals(core),
+            None => match self.next_in_walk(core) {
+                Some(message) => Poll::Ready(Signal::Message(message)),
+                None => self.idle(),
+            },
         }
-        drop(mailbox);
-        match core.next_plain(self) {
-            Some(message) => Poll::Ready(Signal::Message(message)),
-            None => self.idle(),
-        }
+    }
+
+    #[inline(always)]
+    fn next_in_walk(&self, core: &Core) -> Option<MessageId> {
+        let next = core.next_plain(self)?;
+        self.place.set(Place::Walk);
+        Some(next)
     }
 
     #[inline(always)]
@@ -358,6 +352,8 @@ impl ActorCell {
         }
         self.set(Flags::HANDED, false);
         self.phase.set(Phase::Idle);
+        // Who puts something in has to see that the actor waits.
+        self.mailbox.shut();
         Poll::Pending
     }
 
@@ -384,49 +380,54 @@ impl ActorCell {
                 _ => {}
             }
             if !self.has_work() {
-                let next = if self.has(Flags::HANDED) { None } else { core.next_plain(self) };
+                let next = if self.has(Flags::HANDED) { None } else { self.next_in_walk(core) };
                 return next.map_or_else(|| self.idle(), |next| Poll::Ready(Signal::Message(next)));
             }
-            let mut mailbox = self.mailbox.borrow_mut();
+            let mailbox = &self.mailbox;
             if self.turns.get() > 0 {
                 if !mailbox.allows_turn(&core.clock) {
                     return self.yield_now();
                 }
-                drop(mailbox);
                 self.turns.set(self.turns.get() - 1);
                 self.set(Flags::URGENT, self.turns.get() > 0 || self.orders.get().is_some());
                 return Poll::Ready(Signal::Turn);
             }
+            let Some(front) = mailbox.front() else { continue };
             // With flags there is something to look at after each message, and what brings more than itself may set one.
-            let alone = matches!(mailbox.front(), Some(Parked::Framed(Framed::Other(_))));
-            let most = if self.flags.get() == Flags(0) && !alone { mailbox.len() } else { 1 };
-            if !mailbox.begin_batch(&core.clock, most) {
+            let other = matches!(front, Front::Mark(Mark::Other, _));
+            let alone = other || self.flags.get() != Flags(0);
+            if !mailbox.begin_batch(&core.clock, if alone { 1 } else { u32::MAX }) {
                 return self.yield_now();
             }
-            match mailbox.front() {
-                None => continue,
-                Some(Parked::Framed(Framed::Other(delivery))) if !is_live(core, delivery) => {}
-                Some(parked) => {
-                    let message = parked.message();
-                    if most == 1 {
-                        mailbox.end_batch();
-                    }
-                    self.place.set(Place::Mailbox);
-                    return Poll::Ready(Signal::Message(message));
+            if alone {
+                mailbox.end_batch();
+            }
+            let (message, place) = match front {
+                Front::Alone(message) | Front::Mark(Mark::Told, message) if !alone => {
+                    (message, Place::Batch)
                 }
+                Front::Alone(message) | Front::Mark(_, message) => (message, Place::Mailbox),
+            };
+            if let Some(delivery) = mailbox.pop_other() {
+                mailbox.uncount();
+                if !is_live(core, &delivery) {
+                    refuse_expired(*delivery);
+                    core.room_made.set(true);
+                    continue;
+                }
+                core.walk.hold_out_waited(delivery);
+                self.place.set(Place::Waited);
+            } else {
+                self.place.set(place);
             }
-            drop(mailbox);
-            if let Some(Parked::Framed(Framed::Other(expired))) = self.dequeue() {
-                refuse_expired(*expired);
-                core.room_made.set(true);
-            }
+            return Poll::Ready(Signal::Message(message));
         }
     }
 
     /// Gives each frame in the mailbox that has not been settled a place where it may stay.
     #[inline]
     pub(crate) fn settle_mailbox(&self, settle: impl Fn(Frame) -> Frame) {
-        self.mailbox.borrow_mut().settle(settle);
+        self.mailbox.settle(settle);
     }
 
     fn has_work(&self) -> bool {
@@ -435,46 +436,35 @@ impl ActorCell {
 
     /// Whether messages wait in the mailbox.
     pub(crate) fn has_mail(&self) -> bool {
-        !self.mailbox.borrow().is_empty()
+        !self.mailbox.is_empty()
     }
 
     /// Whether it holds no memory but its own.
     pub(crate) fn is_bare(&self) -> bool {
-        self.extra.get().is_none() && !self.mailbox.borrow().has_memory()
+        self.extra.get().is_none() && !self.mailbox.has_memory()
     }
 
-    /// Where the message is that [`Signal::Message`] speaks of.
+    /// Where the message is that [`Signal::Message`] speaks of, as [`take_place`](Self::take_place) will say.
+    #[inline(always)]
+    pub(crate) fn place(&self) -> Place {
+        self.place.get()
+    }
+
+    /// Where the message is that [`Signal::Message`] speaks of. It is said once.
     #[inline]
     pub(crate) fn take_place(&self) -> Place {
-        self.place.replace(Place::Walk)
+        self.place.replace(Place::Batch)
     }
 
-    /// The mailbox. Nothing else is done with the actor while this is held.
+    /// Whether the actor may go on with the walk as soon as it has handled a message.
     #[inline(always)]
-    pub(crate) fn mailbox(&self) -> RefMut<'_, Mailbox> {
-        self.mailbox.borrow_mut()
-    }
-
-    pub(crate) fn dequeue(&self) -> Option<Parked> {
-        self.mailbox.borrow_mut().pop()
-    }
-
-    /// Takes the next message, if it is this one, told and plain, and there is nothing else to look at before it.
-    #[inline(always)]
-    pub(crate) fn take_told<M: Message>(&self, core: &Core) -> Option<Carrier<M>> {
-        let mut mailbox = self.mailbox.borrow_mut();
-        // While a batch goes on there are no flags.
-        if let Some(told) = mailbox.pop_told::<M>() {
-            return Some(told);
-        }
-        let walks = mailbox.is_empty() && self.flags.get() == Flags(0);
-        drop(mailbox);
-        if walks && core.clock.allows() { core.walk.take_told_for::<M>(self) } else { None }
+    pub(crate) fn may_walk_on(&self) -> bool {
+        self.mailbox.is_empty() && self.flags.get() == Flags(0)
     }
 
     /// Everything that will not be handled any more.
     pub(crate) fn take_leftovers(&self) -> impl Iterator<Item = Parked> + use<> {
-        self.mailbox.borrow_mut().take_all()
+        self.mailbox.take_all()
     }
 
     /// Notes the actor's end and wakes those who wait for it.

@@ -16,7 +16,7 @@ const TURN: Duration = Duration::from_millis(4);
 const LOOK_AFTER: Duration = Duration::from_micros(200);
 
 /// Messages between two looks at the clock, at most.
-const MOST: u32 = 64;
+const MOST: u32 = 128;
 
 /// Looks at the clock in a turn, at most: where time stands still while a worker runs, in a simulation, this
 /// is what ends a turn.
@@ -77,9 +77,9 @@ impl TurnClock {
 
     /// How many of so many messages may be handled before the clock is read.
     #[inline]
-    pub(crate) fn grant(&self, wanted: usize) -> u32 {
+    pub(crate) fn grant(&self, wanted: u32) -> u32 {
         let left = self.left.get();
-        let granted = left.min(u32::try_from(wanted).unwrap_or(u32::MAX));
+        let granted = left.min(wanted);
         self.left.set(left - granted);
         granted
     }

@@ -15,11 +15,12 @@ use std::{
 use annulus_codec::{
     address::Address,
     archive::{AccessError, Archivable},
-    frame::{Header, Kind},
+    frame::{Frame, Header, Kind},
     held::Small,
     message::Message,
     outbox::{PushError, archive_alone},
     passing::{Envelope, Passing},
+    queue::Front,
 };
 use annulus_transport::driver::Mono;
 
@@ -43,6 +44,9 @@ type Turn<A> = Box<dyn FnOnce(&mut A, &mut Context<A>)>;
 
 /// The shortest time between two ticks of a timer: about the resolution of the timer wheel.
 const SHORTEST_PERIOD: Duration = Duration::from_micros(100);
+
+/// There is no such message now.
+struct Nothing;
 
 /// Sections that an actor's tasks have asked for.
 type Turns<A> = Rc<RefCell<VecDeque<Turn<A>>>>;
@@ -202,64 +206,136 @@ impl<A: Actor> Context<A> {
         poll_fn(move |_| cell.poll_signal(core))
     }
 
-    /// Takes the message that is to be handled now.
-    #[inline]
-    pub(crate) fn take_message<M: Message>(&mut self) -> Option<Msg<M>> {
-        self.count_handled();
-        let opened = match self.cell.take_place() {
-            Place::Walk => {
-                // What is told most often, without a look at all of its header.
-                if let Some(told) = self.core.walk.take_told_for::<M>(&self.cell) {
-                    self.cell.enter_section(None);
-                    return Some(Msg::new(told));
-                }
-                let (header, opened) = self.core.walk.take_next::<M>()?;
-                self.begin_plain(&header);
-                opened
-            }
-            Place::Mailbox => self.open_waiting::<M>()?,
-            Place::Small => M::Passing::open_small(&self.begin_small()),
-            place => self.begin_from(place)?.open::<M>(),
-        };
-        match opened {
-            Ok(carrier) => Some(Msg::new(carrier)),
-            Err(error) => {
-                self.core.dead_letters.invalid(M::NAME, &error);
-                self.answer_failure(Failure::Invalid);
+    /// Takes the message that is to be handled now; or another one of the kind that has just been handled, if
+    /// there is one and nothing else comes first.
+    #[inline(always)]
+    pub(crate) fn next_message<M: Message>(&mut self) -> Option<Msg<M>> {
+        // While a batch goes on there are no flags, and nothing is inherited.
+        if let Some(told) = self.cell.mailbox.pop_told::<M>() {
+            return Some(Msg::new(told));
+        }
+        match self.cell.place() {
+            Place::Small => self.take_small(),
+            Place::Batch if !self.cell.mailbox.is_in_batch() && !self.core.walk.is_walking() => {
                 None
+            }
+            Place::Batch if !M::Passing::IS_SMALL => match self.take_told_frame::<M>() {
+                Some(told) => told.ok(),
+                None => self.take_message().ok(),
+            },
+            _ => self.take_message().ok(),
+        }
+    }
+
+    /// Takes the next message of the batch, if it is one more of those that have just been handled, in a frame.
+    #[inline(always)]
+    fn take_told_frame<M: Message>(&mut self) -> Option<Result<Msg<M>, Nothing>> {
+        let frame = self.cell.mailbox.pop_told_frame::<M>()?;
+        Some(self.open_plain(frame))
+    }
+
+    /// Opens a frame of this node.
+    #[inline(always)]
+    fn open_plain<M: Message>(&mut self, frame: Frame) -> Result<Msg<M>, Nothing> {
+        match M::Passing::open_own(frame) {
+            Ok(opened) => Ok(Msg::new(opened)),
+            Err(frame) => self.opened(M::Passing::open(Envelope::Frame(frame))),
+        }
+    }
+
+    /// Takes the ask without a frame that the worker holds out.
+    #[inline(always)]
+    fn take_small<M: Message>(&mut self) -> Option<Msg<M>> {
+        self.cell.take_place();
+        let opened = M::Passing::open_small(&self.begin_small());
+        self.opened(opened).ok()
+    }
+
+    #[inline(always)]
+    fn opened<M: Message>(
+        &mut self,
+        opened: Result<Carrier<M>, AccessError>,
+    ) -> Result<Msg<M>, Nothing> {
+        match opened {
+            Ok(carrier) => Ok(Msg::new(carrier)),
+            Err(error) => {
+                self.refuse_invalid(M::NAME, &error);
+                Err(Nothing)
             }
         }
     }
 
-    /// Takes the next message, of the walk or of the mailbox, if it is one more of those that have just been
-    /// handled.
+    #[cold]
+    #[inline(never)]
+    fn refuse_invalid(&mut self, message: &'static str, error: &AccessError) {
+        self.core.dead_letters.invalid(message, error);
+        self.answer_failure(Failure::Invalid);
+    }
+
+    /// The next message, wherever it is.
+    // No part of the loop of `serve`, so that what comes out of the mailbox is handled without a look at how else
+    // it might have come. It returns no option: the caller's would be written here then, and what comes out of the
+    // mailbox would have to go through memory, too.
+    #[inline(never)]
+    fn take_message<M: Message>(&mut self) -> Result<Msg<M>, Nothing> {
+        let opened = match self.cell.take_place() {
+            Place::Batch => return self.take_another(),
+            Place::Walk => {
+                self.count_handled();
+                // What is told most often, without a look at all of its header.
+                if let Some(told) = self.core.walk.take_told_for::<M>(&self.cell) {
+                    self.cell.enter_section(None);
+                    return Ok(Msg::new(told));
+                }
+                let (header, opened) = self.core.walk.take_next::<M>().ok_or(Nothing)?;
+                self.begin_plain(&header);
+                opened
+            }
+            Place::Mailbox => return self.take_waiting(),
+            Place::Small => return self.take_small().ok_or(Nothing),
+            Place::Hand => self.begin_in_hand().ok_or(Nothing)?.open::<M>(),
+            Place::Waited => self.begin_waited().ok_or(Nothing)?.open::<M>(),
+        };
+        self.opened(opened)
+    }
+
+    /// Takes the next message of the batch or of the walk, if it is one more of those that have just been handled.
     #[inline]
-    pub(crate) fn take_another<M: Message>(&mut self) -> Option<Msg<M>> {
-        let told = self.cell.take_told::<M>(&self.core)?;
+    fn take_another<M: Message>(&mut self) -> Result<Msg<M>, Nothing> {
+        let (core, cell) = (&self.core, &self.cell);
+        if cell.mailbox.is_in_batch() {
+            // A small one may say that it is one of these, and not be.
+            let is_false = cell.mailbox.front() == Some(Front::Alone(M::ID));
+            return match self.take_told_frame() {
+                Some(told) => told,
+                None if is_false => self.take_waiting(),
+                None => Err(Nothing),
+            };
+        }
+        if !cell.may_walk_on() || !core.clock.allows() {
+            return Err(Nothing);
+        }
+        let told = core.walk.take_told_for::<M>(cell).ok_or(Nothing)?;
         self.count_handled();
-        Some(Msg::new(told))
+        Ok(Msg::new(told))
     }
 
     /// The message at the front of the mailbox. Each kind takes its own way, so that it does not have to be put
     /// together in one form first.
     #[inline(always)]
-    fn open_waiting<M: Message>(&mut self) -> Option<Result<Carrier<M>, AccessError>> {
-        let mut mailbox = self.cell.mailbox();
-        if let Some(opened) = mailbox.open_told::<M>() {
-            drop(mailbox);
-            self.cell.enter_section(None);
-            return Some(opened);
-        }
-        if let Some(frame) = mailbox.pop_plain() {
-            drop(mailbox);
+    fn take_waiting<M: Message>(&mut self) -> Result<Msg<M>, Nothing> {
+        if let Some(frame) = self.cell.mailbox.pop_plain() {
             self.begin_plain(&frame.header());
-            return Some(match M::Passing::open_own(frame) {
-                Ok(opened) => Ok(opened),
-                Err(frame) => M::Passing::open(Envelope::Frame(frame)),
-            });
+            return self.open_plain(frame);
         }
-        drop(mailbox);
-        Some(self.begin_from(Place::Mailbox)?.open::<M>())
+        let opened = match self.cell.mailbox.pop_small() {
+            Some(small) => {
+                self.cell.enter_section(None);
+                M::Passing::open_small(&small)
+            }
+            None => self.begin_parked().ok_or(Nothing)?.open::<M>(),
+        };
+        self.opened(opened)
     }
 
     #[inline]
@@ -268,33 +344,32 @@ impl<A: Actor> Context<A> {
         self.reply_to = ReplyTo::of_plain(header);
     }
 
-    /// The message that is not in the walk.
-    fn begin_from(&mut self, place: Place) -> Option<Content> {
-        match place {
-            // The next frame of the walk is taken elsewhere.
-            Place::Walk => None,
-            Place::Mailbox => {
-                let parked = self.cell.dequeue()?;
-                Some(self.begin_parked(parked))
-            }
-            Place::Hand => {
-                let delivery = self.core.walk.take_in_hand()?;
-                Some(self.begin_delivery(delivery))
-            }
-            Place::Small => Some(Content::Small(self.begin_small())),
-        }
+    /// The message that the worker holds out.
+    fn begin_in_hand(&mut self) -> Option<Content> {
+        self.count_handled();
+        let delivery = self.core.walk.take_in_hand()?;
+        Some(self.begin_delivery(delivery))
+    }
+
+    /// The message that has waited in the mailbox, and brings more than itself.
+    fn begin_waited(&mut self) -> Option<Content> {
+        self.count_handled();
+        let delivery = self.core.walk.take_waited()?;
+        Some(self.begin_delivery(*delivery))
     }
 
     /// The ask that has no frame. What its handler inherits has been noted.
     #[inline(always)]
     fn begin_small(&mut self) -> Small {
+        self.count_handled();
         let (small, correlation) = self.core.walk.small();
         self.reply_to = Some(ReplyTo::new(Origin::Local, correlation));
         small
     }
 
-    fn begin_parked(&mut self, parked: Parked) -> Content {
-        match parked {
+    /// The message at the front of the mailbox, in whatever form.
+    fn begin_parked(&mut self) -> Option<Content> {
+        Some(match self.cell.mailbox.pop()? {
             Parked::Told(small) => {
                 self.cell.enter_section(None);
                 Content::Small(small)
@@ -304,7 +379,7 @@ impl<A: Actor> Context<A> {
                 Content::Envelope(Envelope::Frame(frame))
             }
             Parked::Framed(Framed::Other(delivery)) => self.begin_delivery(*delivery),
-        }
+        })
     }
 
     fn begin_delivery(&mut self, delivery: Delivery) -> Content {
@@ -315,17 +390,25 @@ impl<A: Actor> Context<A> {
 
     /// The message that was to be handled now is none that the actor takes.
     pub(crate) fn refuse_message(&mut self, failure: Failure) {
-        match self.cell.take_place() {
+        let handled = self.core.messages_handled.get();
+        let content = match self.cell.take_place() {
             Place::Walk => {
                 if let Some((header, _)) = self.core.walk.take_next::<()>() {
                     self.begin_plain(&header);
                 }
+                None
             }
-            place => {
-                let content = self.begin_from(place);
-                discard("a message", content);
+            Place::Batch | Place::Mailbox => {
+                let content = self.begin_parked();
+                self.cell.mailbox.uncount();
+                content
             }
-        }
+            Place::Small => Some(Content::Small(self.begin_small())),
+            Place::Hand => self.begin_in_hand(),
+            Place::Waited => self.begin_waited(),
+        };
+        discard("a message", content);
+        self.core.messages_handled.set(handled);
         self.core.room_made.set(true);
         self.answer_failure(failure);
     }

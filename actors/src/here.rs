@@ -7,6 +7,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use annulus_codec::{
     address::Address,
+    directory::Pushed,
     extension::Extensions,
     frame::{Header, Kind},
     held::Small,
@@ -32,19 +33,29 @@ impl Core {
     /// long way finds out why.
     #[inline(always)]
     pub(crate) fn tell_small<M: Message>(&self, to: Address, message: &M, small: Small) -> bool {
-        if to.shares_node(self.home()) {
-            let told = self.actors.look_once(to, |cell| {
-                let told = !planted(Bug::OvertakeItself) && cell.enqueue_told(small);
-                if told {
-                    self.nudge(cell);
+        if to.shares_node(self.home()) && !planted(Bug::OvertakeItself) {
+            loop {
+                match self.actors.push(to, small) {
+                    Pushed::Yes => return true,
+                    Pushed::Closed if self.open_mailbox(to, small.places()) => {}
+                    Pushed::Closed => return false,
+                    Pushed::Nobody => break,
                 }
-                told
-            });
-            if let Some(told) = told {
-                return told;
             }
         }
         self.tell_flat_across(to, message)
+    }
+
+    /// Lets small messages be put into the mailbox of an actor, and makes it look for them if it waits: the mailbox of
+    /// one that waits is shut. Returns whether one of so many places may be put in.
+    #[inline(never)]
+    fn open_mailbox(&self, to: Address, places: u32) -> bool {
+        let Some(cell) = self.actors.find_at(to) else { return false };
+        let opens = cell.mailbox.open(places);
+        if opens {
+            self.nudge(&cell);
+        }
+        opens
     }
 
     /// Tells an actor of another worker of this node something flat. Returns whether it did; if not, nothing has

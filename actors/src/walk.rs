@@ -32,10 +32,14 @@ use crate::{
 /// The frames that are being walked.
 pub(crate) struct Walk {
     frames: RefCell<Option<Frames>>,
+    /// Whether there are any.
+    walking: Cell<bool>,
     /// Asks that are being handled within polls of their askers.
     depth: Cell<u32>,
     /// A message that the actor which is about to be polled will take, and its identity.
     hand: Cell<Option<Delivery>>,
+    /// The same, if it has waited in the actor's mailbox.
+    waited: Cell<Option<Box<Delivery>>>,
     /// The same, if it is an ask without a frame, and its correlation id.
     small: Cell<Small>,
     small_correlation: Cell<u64>,
@@ -49,8 +53,10 @@ impl Default for Walk {
     fn default() -> Self {
         Walk {
             frames: RefCell::default(),
+            walking: Cell::new(false),
             depth: Cell::default(),
             hand: Cell::default(),
+            waited: Cell::default(),
             small: Cell::new(Small::NONE),
             small_correlation: Cell::default(),
             in_hand: Cell::new(MessageId::from_bits(0)),
@@ -62,6 +68,14 @@ impl Walk {
     pub(crate) fn hold_out(&self, delivery: Delivery) {
         self.in_hand.set(delivery.envelope.header().message);
         self.hand.set(Some(delivery));
+    }
+
+    pub(crate) fn hold_out_waited(&self, delivery: Box<Delivery>) {
+        self.waited.set(Some(delivery));
+    }
+
+    pub(crate) fn take_waited(&self) -> Option<Box<Delivery>> {
+        self.waited.take()
     }
 
     /// Asks that are being handled within polls of their askers.
@@ -89,6 +103,12 @@ impl Walk {
 
     pub(crate) fn take_in_hand(&self) -> Option<Delivery> {
         self.hand.take()
+    }
+
+    /// Whether frames are being walked.
+    #[inline(always)]
+    pub(crate) fn is_walking(&self) -> bool {
+        self.walking.get()
     }
 
     /// Whether nothing is left to be walked.
@@ -142,7 +162,7 @@ impl Core {
     /// there is time for it.
     #[inline]
     pub(crate) fn next_plain(&self, cell: &ActorCell) -> Option<MessageId> {
-        if self.clock.allows() { self.walk.next_for(cell) } else { None }
+        if self.walk.is_walking() && self.clock.allows() { self.walk.next_for(cell) } else { None }
     }
 
     /// Hands a parcel of another worker to its receivers. Those who wait for messages handle theirs at once,
@@ -154,7 +174,9 @@ impl Core {
         match parcel {
             Parcel::Frames(frames) => {
                 *self.walk.frames.borrow_mut() = Some(frames);
+                self.walk.walking.set(true);
                 self.walk_frames();
+                self.walk.walking.set(false);
                 self.walk.frames.take()
             }
             Parcel::Single(envelope) => {
@@ -175,12 +197,10 @@ impl Core {
         if !may || self.clock.is_over() {
             return None;
         }
-        let idle = |cell: &Rc<ActorCell>| {
-            let jumps = planted(Bug::EarlyHandOver) && cell.phase.get() == Phase::Ready;
-            let takes = (cell.waits() || jumps) && !cell.is_full();
-            if takes { Some(cell.clone()) } else { None }
-        };
-        self.actors.look_once(to, idle).flatten()
+        let cell = self.actors.find_at(to)?;
+        let jumps = planted(Bug::EarlyHandOver) && cell.phase.get() == Phase::Ready;
+        let takes = (cell.waits() || jumps) && !cell.is_full();
+        takes.then_some(cell)
     }
 
     /// Hands an ask to this actor, which is idle, while its asker is polled.

@@ -144,6 +144,12 @@ impl Address {
         (self.place >> 32) as u32
     }
 
+    /// Slot and generation, in one word.
+    #[inline]
+    pub(crate) fn place(self) -> u64 {
+        self.place
+    }
+
     /// Slot and generation, as they stand in frames.
     pub(crate) fn place_bytes(self) -> [u8; 8] {
         self.place.to_le_bytes()

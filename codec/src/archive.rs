@@ -405,6 +405,9 @@ impl<M: Archivable> Archived<M> {
         Ok(Archived(Held::copy_of(payload)))
     }
 
+    /// Whether such messages may travel by themselves, without a frame.
+    pub(crate) const IS_SMALL: bool = Held::<M>::COPIED;
+
     /// Opens a message that has come by itself.
     ///
     /// # Errors

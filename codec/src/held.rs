@@ -5,29 +5,50 @@
 //! This is one of the modules of the crate that use `unsafe`. What its blocks lean on: which field of a
 //! `Contents` is set follows from the type of the message alone.
 
-use std::{fmt, marker::PhantomData, mem::ManuallyDrop, num::NonZeroU64, slice};
+use std::{
+    fmt,
+    marker::PhantomData,
+    mem::{ManuallyDrop, MaybeUninit},
+    num::NonZeroU64,
+    ptr, slice,
+};
 
 use crate::{
     archive::{Archivable, flat_bytes, is_flat},
     chunk::{ChunkPool, Lease},
     message::MessageId,
+    queue::is_free,
 };
 
 /// The longest message that is copied, in words and in bytes.
 const WORDS: usize = 2;
 const MOST: usize = WORDS * size_of::<u64>();
 
+// Both are a pointer and a number for the compiler, so that either passes in two registers, and not through memory.
 union Contents {
     lease: ManuallyDrop<Lease>,
-    copy: [u64; WORDS],
+    copy: Copied,
 }
+
+/// The words of a message, as far as it has bytes for them. The first has the type of a pointer, and is none.
+#[derive(Clone, Copy)]
+#[expect(dead_code, reason = "the words are read as bytes")]
+struct Copied {
+    first: MaybeUninit<*mut ()>,
+    second: MaybeUninit<u64>,
+}
+
+const _: () =
+    assert!(size_of::<*mut ()>() == size_of::<u64>(), "the first word of a copy is a pointer");
+const _: () = assert!(size_of::<Contents>() == MOST);
 
 /// A message of this process that is on its way by itself, without a frame.
 // Its words are apart, and are written and read one by one: two words that were written one by one are slow to be
 // read as one.
 #[derive(Clone, Copy, Debug)]
 pub struct Small {
-    /// The identity's bits. A message whose identity has none does not travel like this.
+    /// The identity's bits. A message whose identity has bits that mean something else in a
+    /// [queue](crate::queue) does not travel like this.
     message: NonZeroU64,
     first: u64,
     second: u64,
@@ -43,13 +64,41 @@ impl Small {
         MessageId::from_bits(self.message.get())
     }
 
+    /// The identity's bits.
+    #[inline(always)]
+    pub(crate) const fn bits(&self) -> u64 {
+        self.message.get()
+    }
+
+    /// What it says. The second word is zero if the message has but one.
+    #[inline(always)]
+    pub(crate) const fn words(&self) -> [u64; WORDS] {
+        [self.first, self.second]
+    }
+
+    /// How many places of a [queue](crate::queue) it takes.
+    #[inline(always)]
+    pub fn places(&self) -> u32 {
+        1 + u32::from(self.second != 0)
+    }
+
+    /// The message with these words, which are all those of one with this identity.
+    #[inline(always)]
+    pub(crate) fn from_words(message: NonZeroU64, [first, second]: [u64; WORDS]) -> Self {
+        Small { message, first, second }
+    }
+
     /// The message, if it is one that is copied.
     #[inline(always)]
     pub(crate) fn of<M: Archivable>(message: &M) -> Option<Self> {
         if const { Held::<M>::COPIED } {
-            let [first, second] = words_of::<M>(flat_bytes(message));
-            let message = const { NonZeroU64::new(M::ID.bits()) };
-            message.map(|message| Small { message, first, second })
+            let id = const {
+                match NonZeroU64::new(M::ID.bits()) {
+                    Some(id) if is_free(id.get()) => Some(id),
+                    _ => None,
+                }
+            };
+            id.map(|id| Self::from_words(id, words_of::<M>(flat_bytes(message))))
         } else {
             None
         }
@@ -105,27 +154,27 @@ impl<M: Archivable> Held<M> {
     #[inline(always)]
     fn of_words(words: [u64; WORDS]) -> Self {
         assert!(const { Self::COPIED });
-        Held { contents: Contents { copy: words }, message: PhantomData }
+        let [first, second] = words;
+        let first = MaybeUninit::new(ptr::without_provenance_mut(first as usize));
+        // A word that has no bytes of the message is not moved about.
+        let two = size_of::<M>() > size_of::<u64>();
+        let second = if two { MaybeUninit::new(second) } else { MaybeUninit::uninit() };
+        Held { contents: Contents { copy: Copied { first, second } }, message: PhantomData }
     }
 
     /// A message that has come by itself, if it is this one.
     #[inline(always)]
     pub(crate) fn of_small(small: &Small) -> Option<Self> {
         let is_it = const { Self::COPIED } && small.message() == M::ID;
-        // No more words are read than there are bytes for.
-        is_it.then(|| match const { size_of::<M>().div_ceil(size_of::<u64>()) } {
-            0 => Self::of_words([0, 0]),
-            1 => Self::of_words([small.first, 0]),
-            _ => Self::of_words([small.first, small.second]),
-        })
+        is_it.then(|| Self::of_words(small.words()))
     }
 
     /// The bytes.
     #[inline(always)]
     pub(crate) fn bytes(&self) -> &[u8] {
         if const { Self::COPIED } {
-            // SAFETY: of such messages the copy is set, and a message is no longer than the words of a copy,
-            // all of which are initialised.
+            // SAFETY: of such messages the copy is set, a message is no longer than the words of a copy, and
+            // `of_words` has written those that have bytes of it.
             unsafe { slice::from_raw_parts((&raw const self.contents.copy).cast(), size_of::<M>()) }
         } else {
             self.lease()

@@ -6,13 +6,14 @@
 //!
 //! From the bottom up: [`chunk`] is the memory, [`frame`] what lies in it, [`message`] what a frame is
 //! about, [`archive`] how a message gets into a frame and is read there, [`held`] what the receiver of one
-//! holds, [`passing`] which messages do so, [`outbox`] what waits for a destination, [`yard`] what waits for
-//! a receiver, and [`handshake`] how two nodes get to trust a connection.
+//! holds, [`passing`] which messages do so, [`outbox`] what waits for a destination, [`queue`] and [`yard`] what
+//! waits for a receiver, [`directory`] who the receivers are, and [`handshake`] how two nodes get to trust a connection.
 
 pub mod address;
 pub mod archive;
 pub mod bytes;
 pub mod chunk;
+pub mod directory;
 pub mod extension;
 pub mod frame;
 pub mod handshake;
@@ -21,6 +22,7 @@ pub mod held;
 pub mod message;
 pub mod outbox;
 pub mod passing;
+pub mod queue;
 pub mod yard;
 
 pub use rkyv;

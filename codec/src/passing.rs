@@ -11,6 +11,7 @@ use crate::{
     held::Small,
     message::Message,
     outbox::{Admission, Outbox, PushError},
+    queue::SmallQueue,
 };
 
 /// What a worker takes in: a message with its header, in one of three forms.
@@ -134,6 +135,9 @@ pub trait Passing<M: Message> {
     /// Whether [`append_told`](Self::append_told) may do anything.
     const IS_APPENDED: bool;
 
+    /// Whether a told message travels by itself on its worker, without a frame.
+    const IS_SMALL: bool;
+
     /// Puts the message into an outbox. It is taken out of the option only if it is moved; so the
     /// caller decides when to drop it.
     ///
@@ -177,6 +181,9 @@ pub trait Passing<M: Message> {
     /// # Errors
     /// If it is another one.
     fn open_small(small: &Small) -> Result<Self::Carrier, AccessError>;
+
+    /// As [`SmallQueue::pop`]; `None` if messages do not travel by themselves.
+    fn pop_small(queue: &SmallQueue) -> Option<Self::Carrier>;
 
     /// Opens a frame as this message, if it is one that this process wrote.
     ///
@@ -239,6 +246,7 @@ impl<M: Archivable> Passing<M> for ByArchive {
     type Carrier = Archived<M>;
     const CROSSES_NODES: bool = true;
     const IS_APPENDED: bool = is_flat::<M>();
+    const IS_SMALL: bool = Archived::<M>::IS_SMALL;
 
     #[inline(always)]
     fn pack(
@@ -276,6 +284,11 @@ impl<M: Archivable> Passing<M> for ByArchive {
     #[inline(always)]
     fn open_small(small: &Small) -> Result<Archived<M>, AccessError> {
         Archived::of_small(small)
+    }
+
+    #[inline(always)]
+    fn pop_small(queue: &SmallQueue) -> Option<Archived<M>> {
+        queue.pop()
     }
 
     #[inline(always)]
@@ -320,6 +333,7 @@ impl<M: Message + Send> Passing<M> for ByValue {
     type Carrier = Moved<M>;
     const CROSSES_NODES: bool = false;
     const IS_APPENDED: bool = false;
+    const IS_SMALL: bool = false;
 
     fn pack(
         message: &mut Option<M>,
@@ -357,6 +371,11 @@ impl<M: Message + Send> Passing<M> for ByValue {
 
     fn open_small(_: &Small) -> Result<Moved<M>, AccessError> {
         Err(AccessError::WrongPassing(M::ID))
+    }
+
+    #[inline(always)]
+    fn pop_small(_: &SmallQueue) -> Option<Moved<M>> {
+        None
     }
 
     fn open_own(frame: Frame) -> Result<Moved<M>, Frame> {

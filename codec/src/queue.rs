@@ -1,0 +1,522 @@
+//! A queue of small messages, as they wait in a mailbox without frames.
+//!
+//! It is a ring of places, of two words each: which message it is, and what it says. A message that says more has
+//! a second place behind the first. A *mark* among them stands for a message that is kept elsewhere.
+//!
+//! Every message that is told on one worker goes through here, so it does as little as it can: whoever owns
+//! the queue decides ahead how many messages may be [pushed](SmallQueue::open) and
+//! [popped](SmallQueue::grant), and then each of them is a comparison and a few words.
+//!
+//! What is kept elsewhere waits in a [`Fifo`], in the same order as the marks for it.
+//!
+//! This is one of the modules of the crate that use `unsafe`. What its blocks lean on: nobody has a reference to a slot
+//! for longer than it takes to read or write it, and meanwhile no code of another module runs.
+
+use std::{
+    cell::{Cell, UnsafeCell},
+    fmt,
+    num::NonZeroU64,
+};
+
+use crate::{
+    archive::{Archivable, Archived},
+    held::Small,
+    message::MessageId,
+};
+
+/// Slots that may become more while others have a reference to them.
+struct Slots<S>(UnsafeCell<Box<[S]>>);
+
+impl<S> Default for Slots<S> {
+    fn default() -> Self {
+        Slots(UnsafeCell::default())
+    }
+}
+
+impl<S: Default> Slots<S> {
+    /// The slots: as many as a power of two, or none. Nobody keeps them for longer than it takes to read or write one.
+    #[inline(always)]
+    fn all(&self) -> &[S] {
+        // SAFETY: only `grow` puts another slice there, and nobody has the old one then: this module's functions
+        // are done with it when they return, nothing that they call meanwhile is of another module but for the
+        // functions of `Cell` and of slices, and the type is not `Sync`.
+        unsafe { &*self.0.get() }
+    }
+
+    /// The slot of a position, if there are any.
+    #[inline(always)]
+    fn at(&self, position: u32) -> Option<&S> {
+        let all = self.all();
+        // Of none at all, no slot is the last.
+        all.get(position as usize & all.len().wrapping_sub(1))
+    }
+
+    /// Makes it so many, a power of two. What was in the old ones is moved by position, from `head` to `tail`.
+    fn grow(&self, slots: usize, head: u32, tail: u32, take: impl Fn(u32, &S)) {
+        let grown: Box<[S]> = (0..slots).map(|_| S::default()).collect();
+        for behind in 0..tail.wrapping_sub(head) {
+            let position = head.wrapping_add(behind);
+            take(position, &grown[position as usize & (slots - 1)]);
+        }
+        // SAFETY: see `all`. The old slots are moved out, and are dropped when the new ones are in their place.
+        drop(unsafe { self.0.get().replace(grown) });
+    }
+}
+
+/// One message, the second half of one, or a mark.
+#[derive(Default)]
+struct Place {
+    /// The identity's bits, or one of those that stand for something else.
+    message: Cell<u64>,
+    /// What it says; of a mark, the identity's bits.
+    word: Cell<u64>,
+}
+
+/// What is in a place that has the second word of the message before it.
+const SECOND: u64 = 0;
+
+/// How many slots there are at least, once there are any.
+const LEAST: usize = 4;
+
+/// Stands for a message that is kept elsewhere. Which of these it is, is up to who keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// A frame that says no more than its header, told.
+    Told,
+    /// A frame that says no more than its header, not told.
+    Untold,
+    /// Anything else.
+    Other,
+}
+
+impl Mark {
+    #[inline(always)]
+    const fn bits(self) -> u64 {
+        u64::MAX - self as u64
+    }
+
+    #[inline(always)]
+    fn from_bits(bits: u64) -> Option<Self> {
+        [Mark::Told, Mark::Untold, Mark::Other].into_iter().find(|mark| mark.bits() == bits)
+    }
+}
+
+/// Whether these bits of an identity do not stand for something else.
+pub(crate) const fn is_free(bits: u64) -> bool {
+    bits != SECOND && bits < Mark::Other.bits()
+}
+
+/// See the [module](self).
+// Positions count up without end. A loop that pushes or pops then waits for one addition from one message to the
+// next, where it would wait for a whole computation if they were wrapped.
+//
+// At any time: `head <= granted_end` and `head <= tail <= open_end <= opened_end <= head + capacity`, seen from `head`;
+// from `head` to `tail` there are whole messages and marks, at least as many as from `head` to `granted_end`.
+#[derive(Default)]
+pub struct SmallQueue {
+    places: Slots<Place>,
+    /// The one place that there is until more are needed.
+    only: Place,
+    /// The position of the oldest message, and the one behind the last.
+    head: Cell<u32>,
+    tail: Cell<u32>,
+    /// Up to here places may be filled without a look at anything else: as far as it has been opened, or nowhere.
+    open_end: Cell<u32>,
+    opened_end: Cell<u32>,
+    /// As far behind `head` as messages may be popped without a look at anything else.
+    granted_end: Cell<u32>,
+    /// Places that have the second word of a message.
+    seconds: Cell<u32>,
+    /// Places that have been passed, and were no message by themselves.
+    besides: Cell<u32>,
+}
+
+/// What is at the front of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// This message, by itself.
+    Alone(MessageId),
+    /// A mark for this message.
+    Mark(Mark, MessageId),
+}
+
+/// What comes out of a queue.
+#[derive(Debug)]
+pub enum Popped {
+    /// A message, by itself.
+    Alone(Small),
+    /// A mark.
+    Mark,
+}
+
+impl SmallQueue {
+    /// The messages and marks that wait.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        self.places_taken() - self.seconds.get()
+    }
+
+    /// Whether nothing waits.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.tail.get() == self.head.get()
+    }
+
+    /// Whether it has memory besides its own.
+    pub fn has_memory(&self) -> bool {
+        !self.places.all().is_empty()
+    }
+
+    /// Messages and marks that have been popped, but for those that were [not counted](Self::uncount), modulo 2^32.
+    #[inline(always)]
+    pub fn popped(&self) -> u32 {
+        self.head.get().wrapping_sub(self.besides.get())
+    }
+
+    /// One that has been popped is not counted.
+    pub fn uncount(&self) {
+        self.besides.set(self.besides.get().wrapping_add(1));
+    }
+
+    #[inline(always)]
+    fn places_taken(&self) -> u32 {
+        self.tail.get().wrapping_sub(self.head.get())
+    }
+
+    #[inline(always)]
+    fn place(&self, position: u32) -> &Place {
+        match self.places.at(position) {
+            Some(place) => place,
+            None => &self.only,
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        self.places.all().len().max(1)
+    }
+
+    fn places_free(&self) -> u32 {
+        (self.capacity() - self.places_taken() as usize) as u32
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&self) {
+        let places = (self.capacity() * 2).max(LEAST);
+        self.places.grow(places, self.head.get(), self.tail.get(), |position, to| {
+            let from = self.place(position);
+            to.message.set(from.message.get());
+            to.word.set(from.word.get());
+        });
+    }
+
+    // --- Pushing ---------------------------------------------------------------------------------
+
+    /// Lets up to so many messages be pushed, but no more than there are places for, though for one that
+    /// takes so many.
+    pub fn open(&self, messages: u32, places: u32) {
+        while self.places_free() < places {
+            self.grow();
+        }
+        let open = messages.min(self.places_free()).max(places);
+        self.opened_end.set(self.tail.get().wrapping_add(open));
+        self.open_end.set(self.opened_end.get());
+    }
+
+    /// No more messages may be pushed.
+    #[inline(always)]
+    pub fn close(&self) {
+        self.opened_end.set(self.tail.get());
+        self.shut();
+    }
+
+    /// No more messages may be pushed for now.
+    #[inline(always)]
+    pub fn shut(&self) {
+        self.open_end.set(self.tail.get());
+    }
+
+    /// Lets as many be pushed again as before it was [shut](Self::shut), if these are enough for one that takes so
+    /// many places.
+    #[inline(always)]
+    pub fn reopen(&self, places: u32) -> bool {
+        let opens = self.opened_end.get().wrapping_sub(self.tail.get()) >= places;
+        if opens {
+            self.open_end.set(self.opened_end.get());
+        }
+        opens
+    }
+
+    /// Whether a message of so many places may be pushed now.
+    #[inline(always)]
+    pub fn is_open(&self, places: u32) -> bool {
+        self.open_end.get().wrapping_sub(self.tail.get()) >= places
+    }
+
+    /// Puts a message behind the others, if it [may](Self::is_open) be.
+    // No function gets the message by reference: it would have to be put together in memory for that.
+    #[inline(always)]
+    pub fn push(&self, small: Small) -> bool {
+        let may = self.is_open(small.places());
+        if may {
+            self.put(small);
+        }
+        may
+    }
+
+    /// Puts a message behind the others. Afterwards the queue is closed.
+    pub fn push_alone(&self, small: Small) {
+        self.open(1, small.places());
+        self.put(small);
+        self.close();
+    }
+
+    /// Puts a mark for a message behind the others. Afterwards the queue is closed.
+    #[inline]
+    pub fn push_mark(&self, mark: Mark, message: MessageId) {
+        if self.places_free() == 0 {
+            self.grow();
+        }
+        let tail = self.tail.get();
+        let place = self.place(tail);
+        place.message.set(mark.bits());
+        place.word.set(message.bits());
+        self.tail.set(tail.wrapping_add(1));
+        self.close();
+    }
+
+    /// There are places for it.
+    #[inline(always)]
+    fn put(&self, small: Small) {
+        let tail = self.tail.get();
+        let [first, second] = small.words();
+        let place = self.place(tail);
+        place.message.set(small.bits());
+        place.word.set(first);
+        if second != 0 {
+            let place = self.place(tail.wrapping_add(1));
+            place.message.set(SECOND);
+            place.word.set(second);
+            self.seconds.set(self.seconds.get() + 1);
+        }
+        self.tail.set(tail.wrapping_add(small.places()));
+    }
+
+    // --- Popping ---------------------------------------------------------------------------------
+
+    /// What is at the front.
+    #[inline(always)]
+    pub fn front(&self) -> Option<Front> {
+        if self.is_empty() {
+            return None;
+        }
+        let place = self.place(self.head.get());
+        let bits = place.message.get();
+        Some(match Mark::from_bits(bits) {
+            None => Front::Alone(MessageId::from_bits(bits)),
+            Some(mark) => Front::Mark(mark, MessageId::from_bits(place.word.get())),
+        })
+    }
+
+    /// Lets up to so many messages be popped, of those that wait. What was granted before counts no more.
+    #[inline(always)]
+    pub fn grant(&self, messages: u32) {
+        let granted = messages.min(self.len());
+        self.granted_end.set(self.head.get().wrapping_add(granted));
+    }
+
+    /// Messages that may still be popped.
+    #[inline(always)]
+    pub fn granted(&self) -> u32 {
+        self.granted_end.get().wrapping_sub(self.head.get())
+    }
+
+    /// Takes the next of the messages that were granted, if it is this one.
+    #[inline(always)]
+    pub fn pop<M: Archivable>(&self) -> Option<Archived<M>> {
+        let head = self.head.get();
+        if !const { Archived::<M>::IS_SMALL } || head == self.granted_end.get() {
+            return None;
+        }
+        let place = self.place(head);
+        if place.message.get() != M::ID.bits() {
+            return None;
+        }
+        let first = place.word.get();
+        let behind = head.wrapping_add(1);
+        // Nothing but the longer messages has to be looked at for a second word.
+        let second =
+            if const { size_of::<M>() > size_of::<u64>() } { self.second(behind) } else { None };
+        let id = const { NonZeroU64::new(M::ID.bits()) }?;
+        let small = Small::from_words(id, [first, second.unwrap_or(0)]);
+        let opened = Archived::of_small(&small).ok()?;
+        if second.is_some() {
+            self.pass_second();
+        }
+        self.head.set(self.head.get().wrapping_add(1));
+        Some(opened)
+    }
+
+    /// Takes the message or the mark at the front, granted or not.
+    pub fn pop_front(&self) -> Option<Popped> {
+        if self.is_empty() {
+            return None;
+        }
+        let head = self.head.get();
+        let place = self.place(head);
+        let popped = match NonZeroU64::new(place.message.get()) {
+            Some(message) if is_free(message.get()) => {
+                let (first, second) = (place.word.get(), self.second(head.wrapping_add(1)));
+                if second.is_some() {
+                    self.pass_second();
+                }
+                Popped::Alone(Small::from_words(message, [first, second.unwrap_or(0)]))
+            }
+            // Nothing begins with a second word.
+            _ => Popped::Mark,
+        };
+        self.pass();
+        Some(popped)
+    }
+
+    /// Takes the next of those that were granted, if it is this mark for this message. Returns whether it was.
+    #[inline(always)]
+    pub fn pop_mark(&self, mark: Mark, message: MessageId) -> bool {
+        let head = self.head.get();
+        if head == self.granted_end.get() {
+            return false;
+        }
+        let place = self.place(head);
+        let is_it = place.message.get() == mark.bits() && place.word.get() == message.bits();
+        if is_it {
+            self.head.set(head.wrapping_add(1));
+        }
+        is_it
+    }
+
+    /// The second word of a message, if it has a place of its own here.
+    #[inline(always)]
+    fn second(&self, position: u32) -> Option<u64> {
+        let place = self.place(position);
+        // Behind the last message there is whatever has been there before.
+        let is_there = position != self.tail.get() && place.message.get() == SECOND;
+        is_there.then(|| place.word.get())
+    }
+
+    #[inline(always)]
+    fn pass_second(&self) {
+        self.seconds.set(self.seconds.get() - 1);
+        self.besides.set(self.besides.get().wrapping_add(1));
+        // What is granted is messages.
+        let granted = self.granted();
+        let head = self.head.get().wrapping_add(1);
+        self.head.set(head);
+        self.granted_end.set(head.wrapping_add(granted));
+    }
+
+    /// The place at the front has been emptied.
+    #[inline(always)]
+    fn pass(&self) {
+        let (head, granted) = (self.head.get().wrapping_add(1), self.granted().saturating_sub(1));
+        self.head.set(head);
+        self.granted_end.set(head.wrapping_add(granted));
+    }
+}
+
+impl fmt::Debug for SmallQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SmallQueue({} wait)", self.len())
+    }
+}
+
+/// A queue of anything, first in, first out. No reference to what is in it is given out.
+pub struct Fifo<T> {
+    slots: Slots<Cell<Option<T>>>,
+    head: Cell<u32>,
+    tail: Cell<u32>,
+}
+
+impl<T> Default for Fifo<T> {
+    fn default() -> Self {
+        Fifo { slots: Slots::default(), head: Cell::new(0), tail: Cell::new(0) }
+    }
+}
+
+impl<T> Fifo<T> {
+    /// How many wait.
+    pub fn len(&self) -> u32 {
+        self.tail.get().wrapping_sub(self.head.get())
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it has memory besides its own.
+    pub fn has_memory(&self) -> bool {
+        !self.slots.all().is_empty()
+    }
+
+    /// Puts one behind the others.
+    #[inline(always)]
+    pub fn push(&self, value: T) {
+        if self.len() as usize == self.slots.all().len() {
+            self.grow();
+        }
+        let tail = self.tail.get();
+        self.tail.set(tail.wrapping_add(1));
+        self.put(tail, value);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&self) {
+        let slots = (self.slots.all().len() * 2).max(LEAST);
+        self.slots.grow(slots, self.head.get(), self.tail.get(), |position, to| {
+            to.set(self.take(position));
+        });
+    }
+
+    /// Puts it into a slot, which is empty.
+    #[inline(always)]
+    fn put(&self, position: u32, value: T) {
+        let before = self.slots.at(position).and_then(|slot| slot.replace(Some(value)));
+        debug_assert!(before.is_none());
+        // There is nothing to drop, so nobody's code runs.
+        std::mem::forget(before);
+    }
+
+    #[inline(always)]
+    fn take(&self, position: u32) -> Option<T> {
+        self.slots.at(position)?.take()
+    }
+
+    /// Takes the first.
+    #[inline(always)]
+    pub fn pop(&self) -> Option<T> {
+        if self.is_empty() {
+            return None;
+        }
+        let head = self.head.get();
+        self.head.set(head.wrapping_add(1));
+        self.take(head)
+    }
+
+    /// Puts others in the place of all but the first `skip`. While `change` runs, the one that it changes is not
+    /// here.
+    pub fn change(&self, skip: u32, change: impl Fn(T) -> T) {
+        for behind in skip..self.len() {
+            let position = self.head.get().wrapping_add(behind);
+            if let Some(value) = self.take(position) {
+                self.put(position, change(value));
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Fifo<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fifo({} wait)", self.len())
+    }
+}
