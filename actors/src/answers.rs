@@ -14,7 +14,7 @@ use annulus_codec::{
 };
 
 use crate::{
-    ask::asking_worker,
+    ask_table::asking_worker,
     core::Core,
     delivery::{Content, Origin},
     error::Failure,

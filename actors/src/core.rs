@@ -28,7 +28,7 @@ use annulus_transport::{driver::Mono, io::Io, scoped::Scoped};
 
 use crate::{
     actors::ActorTable,
-    ask::{AskTable, asking_worker},
+    ask_table::{AskTable, asking_worker},
     broadcast::Audiences,
     cell::ActorCell,
     clock::TurnClock,

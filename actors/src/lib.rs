@@ -12,6 +12,7 @@ mod actor;
 mod actors;
 mod answers;
 mod ask;
+mod ask_table;
 mod broadcast;
 mod cell;
 mod clock;

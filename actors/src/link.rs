@@ -28,7 +28,7 @@ use annulus_transport::{
 };
 
 use crate::{
-    ask::AskKey,
+    ask_table::AskKey,
     cluster,
     core::{Core, Inbound},
     datagram::SeenBySender,

@@ -8,7 +8,7 @@ use annulus_codec::{
 };
 
 use crate::{
-    ask::asking_worker,
+    ask_table::asking_worker,
     core::Core,
     delivery::{Origin, Peer},
     error::Failure,

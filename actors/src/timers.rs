@@ -18,7 +18,7 @@ use annulus_transport::{
 use slab::Slab;
 
 use crate::{
-    ask::AskKey,
+    ask_table::AskKey,
     cell::ActorCell,
     contain::{discard, wake},
     core::Core,
