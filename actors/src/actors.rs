@@ -332,11 +332,11 @@ impl Core {
                 cell.life.set(Some(life));
                 match cell.phase.get() {
                     Phase::Running => {
-                        cell.end_poll();
+                        cell.end_poll(self);
                         self.suspend(cell);
                     }
                     Phase::Ready => {
-                        cell.end_poll();
+                        cell.end_poll(self);
                         self.push_ready(Runnable::actor(cell.address));
                     }
                     Phase::Idle | Phase::Suspended | Phase::Gone => {}

@@ -64,8 +64,9 @@ pub(crate) enum Signal {
 /// Where the message is that is to be handled now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It is the next one of the batch; or of the walk, if it is one more of those that have just been handled.
-    Batch,
+    /// Nothing is said: it is the next one of the batch; or of the walk, if it is one more of those that have just been
+    /// handled.
+    Next,
     /// It is the next frame of the walk.
     Walk,
     /// It is at the front of the mailbox, and no batch goes on.
@@ -139,7 +140,7 @@ impl ActorCell {
             life: Cell::new(None),
             phase: Cell::new(Phase::Ready),
             orders: Cell::new(None),
-            place: Cell::new(Place::Batch),
+            place: Cell::new(Place::Next),
             flags: Cell::new(Flags(0)),
             mailbox: Mailbox::new(limits),
             closed_to_turns: Cell::new(false),
@@ -293,8 +294,8 @@ impl ActorCell {
     }
 
     /// A poll has ended, and the actor has something left to do. What it might still have taken then is for others.
-    pub(crate) fn end_poll(&self) {
-        self.mailbox.end_batch();
+    pub(crate) fn end_poll(&self, core: &Core) {
+        self.mailbox.end_poll(&core.clock);
         self.set(Flags::HANDED, false);
     }
 
@@ -322,6 +323,7 @@ impl ActorCell {
             Flags::HANDED if !self.has_mail() => return self.idle(),
             _ => return self.poll_signals(core),
         }
+        debug_assert_eq!(self.place.get(), Place::Next, "who was told of another one has taken it");
         match self.mailbox.front() {
             Some(Front::Alone(message)) => {
                 if self.mailbox.begin_batch(&core.clock, u32::MAX) {
@@ -404,13 +406,13 @@ impl ActorCell {
             }
             let (message, place) = match front {
                 Front::Alone(message) | Front::Mark(Mark::Told, message) if !alone => {
-                    (message, Place::Batch)
+                    (message, Place::Next)
                 }
                 Front::Alone(message) | Front::Mark(_, message) => (message, Place::Mailbox),
             };
             if let Some(delivery) = mailbox.pop_other() {
-                mailbox.uncount();
                 if !is_live(core, &delivery) {
+                    mailbox.uncount();
                     refuse_expired(*delivery);
                     core.room_made.set(true);
                     continue;
@@ -439,8 +441,9 @@ impl ActorCell {
         !self.mailbox.is_empty()
     }
 
-    /// Whether it holds no memory but its own.
+    /// Whether it holds no memory but its own. What its mailbox had is given back, if nothing waits.
     pub(crate) fn is_bare(&self) -> bool {
+        self.mailbox.free();
         self.extra.get().is_none() && !self.mailbox.has_memory()
     }
 
@@ -453,7 +456,7 @@ impl ActorCell {
     /// Where the message is that [`Signal::Message`] speaks of. It is said once.
     #[inline]
     pub(crate) fn take_place(&self) -> Place {
-        self.place.replace(Place::Batch)
+        self.place.replace(Place::Next)
     }
 
     /// Whether the actor may go on with the walk as soon as it has handled a message.

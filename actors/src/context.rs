@@ -216,10 +216,8 @@ impl<A: Actor> Context<A> {
         }
         match self.cell.place() {
             Place::Small => self.take_small(),
-            Place::Batch if !self.cell.mailbox.is_in_batch() && !self.core.walk.is_walking() => {
-                None
-            }
-            Place::Batch if !M::Passing::IS_SMALL => match self.take_told_frame::<M>() {
+            Place::Next if !self.cell.mailbox.is_in_batch() => self.take_next_of_walk(),
+            Place::Next if !M::Passing::IS_SMALL => match self.take_told_frame::<M>() {
                 Some(told) => told.ok(),
                 None => self.take_message().ok(),
             },
@@ -279,7 +277,7 @@ impl<A: Actor> Context<A> {
     #[inline(never)]
     fn take_message<M: Message>(&mut self) -> Result<Msg<M>, Nothing> {
         let opened = match self.cell.take_place() {
-            Place::Batch => return self.take_another(),
+            Place::Next => return self.take_odd(),
             Place::Walk => {
                 self.count_handled();
                 // What is told most often, without a look at all of its header.
@@ -299,25 +297,28 @@ impl<A: Actor> Context<A> {
         self.opened(opened)
     }
 
-    /// Takes the next message of the batch or of the walk, if it is one more of those that have just been handled.
-    #[inline]
-    fn take_another<M: Message>(&mut self) -> Result<Msg<M>, Nothing> {
+    /// Takes the next message of the walk, if it is one more of those that have just been handled, and nothing else
+    /// comes first.
+    #[inline(always)]
+    fn take_next_of_walk<M: Message>(&mut self) -> Option<Msg<M>> {
         let (core, cell) = (&self.core, &self.cell);
-        if cell.mailbox.is_in_batch() {
-            // A small one may say that it is one of these, and not be.
-            let is_false = cell.mailbox.front() == Some(Front::Alone(M::ID));
-            return match self.take_told_frame() {
-                Some(told) => told,
-                None if is_false => self.take_waiting(),
-                None => Err(Nothing),
-            };
+        if !core.walk.is_walking() || !cell.may_walk_on() || !core.clock.allows() {
+            return None;
         }
-        if !cell.may_walk_on() || !core.clock.allows() {
-            return Err(Nothing);
-        }
-        let told = core.walk.take_told_for::<M>(cell).ok_or(Nothing)?;
+        let told = core.walk.take_told_for::<M>(cell)?;
         self.count_handled();
-        Ok(Msg::new(told))
+        Some(Msg::new(told))
+    }
+
+    /// Takes the next message of the batch, if it is one of these in a form that they seldom have.
+    fn take_odd<M: Message>(&mut self) -> Result<Msg<M>, Nothing> {
+        // A small one may say that it is one of these, and not be.
+        let is_false = self.cell.mailbox.front() == Some(Front::Alone(M::ID));
+        match self.take_told_frame() {
+            Some(told) => told,
+            None if is_false => self.take_waiting(),
+            None => Err(Nothing),
+        }
     }
 
     /// The message at the front of the mailbox. Each kind takes its own way, so that it does not have to be put
@@ -353,7 +354,6 @@ impl<A: Actor> Context<A> {
 
     /// The message that has waited in the mailbox, and brings more than itself.
     fn begin_waited(&mut self) -> Option<Content> {
-        self.count_handled();
         let delivery = self.core.walk.take_waited()?;
         Some(self.begin_delivery(*delivery))
     }
@@ -367,7 +367,7 @@ impl<A: Actor> Context<A> {
         small
     }
 
-    /// The message at the front of the mailbox, in whatever form.
+    /// The message at the front of the mailbox, in whatever form. Those are counted when they have been taken out.
     fn begin_parked(&mut self) -> Option<Content> {
         Some(match self.cell.mailbox.pop()? {
             Parked::Told(small) => {
@@ -398,19 +398,22 @@ impl<A: Actor> Context<A> {
                 }
                 None
             }
-            Place::Batch | Place::Mailbox => {
-                let content = self.begin_parked();
-                self.cell.mailbox.uncount();
-                content
-            }
+            Place::Next | Place::Mailbox => self.take_out(Self::begin_parked),
+            Place::Waited => self.take_out(Self::begin_waited),
             Place::Small => Some(Content::Small(self.begin_small())),
             Place::Hand => self.begin_in_hand(),
-            Place::Waited => self.begin_waited(),
         };
-        discard("a message", content);
         self.core.messages_handled.set(handled);
+        discard("a message", content);
         self.core.room_made.set(true);
         self.answer_failure(failure);
+    }
+
+    /// Takes something that was in the mailbox, and is not handled.
+    fn take_out(&mut self, take: impl FnOnce(&mut Self) -> Option<Content>) -> Option<Content> {
+        let content = take(self)?;
+        self.cell.mailbox.uncount();
+        Some(content)
     }
 
     #[inline(always)]

@@ -34,6 +34,7 @@ impl Core {
     #[inline(always)]
     pub(crate) fn tell_small<M: Message>(&self, to: Address, message: &M, small: Small) -> bool {
         if to.shares_node(self.home()) && !planted(Bug::OvertakeItself) {
+            // Twice at most: what is opened is open.
             loop {
                 match self.actors.push(to, small) {
                     Pushed::Yes => return true,

@@ -148,11 +148,23 @@ impl Mailbox {
         self.queue.has_memory() || self.framed.has_memory()
     }
 
+    /// Gives back that memory, if nothing waits.
+    pub(crate) fn free(&self) {
+        self.queue.free();
+        self.framed.free();
+    }
+
     /// Whether no bounded message is taken now.
     #[inline(always)]
     pub(crate) fn is_full(&self) -> bool {
         let beyond = self.beyond.get();
         self.queue.len() >= self.most.get() || (beyond > 0 && self.bytes() >= self.most_bytes)
+    }
+
+    /// Whether no bounded message is taken although none waits.
+    #[inline(always)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.most.get() == 0
     }
 
     /// Messages that have been taken out, but for those that were [not handled](Self::uncount), modulo 2^32.
@@ -180,7 +192,8 @@ impl Mailbox {
         self.queue.shut();
     }
 
-    /// Finds out how many small messages may be put in without another look; at least one of so many places, or none.
+    /// Finds out how many small messages may be put in without another look. Returns whether one of so many places may
+    /// be, which the caller then puts in.
     #[inline(always)]
     pub(crate) fn open(&self, places: u32) -> bool {
         self.queue.reopen(places) || self.open_anew(places)
@@ -252,6 +265,12 @@ impl Mailbox {
         self.budget.set(budget - granted);
         self.queue.grant(granted);
         granted > 0
+    }
+
+    /// The poll has ended. What might still have been taken is for others.
+    pub(crate) fn end_poll(&self, clock: &TurnClock) {
+        clock.give_back(self.queue.granted());
+        self.end_batch();
     }
 
     /// Whether messages are left in the batch.
@@ -326,7 +345,9 @@ impl Mailbox {
     /// Takes the message whose mark has just been taken.
     #[inline(always)]
     fn take_framed(&self) -> Option<Framed> {
-        let framed = self.framed.pop()?;
+        let framed = self.framed.pop();
+        debug_assert!(framed.is_some(), "each mark stands for one of these");
+        let framed = framed?;
         self.beyond.set(self.beyond.get() - framed.bytes_beyond());
         self.settled.set(self.settled.get().saturating_sub(1));
         Some(framed)

@@ -32,7 +32,7 @@ use crate::{
 /// The frames that are being walked.
 pub(crate) struct Walk {
     frames: RefCell<Option<Frames>>,
-    /// Whether there are any.
+    /// Whether there are any. It is looked at after each message.
     walking: Cell<bool>,
     /// Asks that are being handled within polls of their askers.
     depth: Cell<u32>,
@@ -199,7 +199,8 @@ impl Core {
         }
         let cell = self.actors.find_at(to)?;
         let jumps = planted(Bug::EarlyHandOver) && cell.phase.get() == Phase::Ready;
-        let takes = (cell.waits() || jumps) && !cell.is_full();
+        // Nothing waits for one that is idle.
+        let takes = (cell.waits() || jumps) && !cell.mailbox.is_closed();
         takes.then_some(cell)
     }
 

@@ -36,8 +36,8 @@ struct Entry<T> {
     owner: Option<Rc<T>>,
 }
 
-/// How many slots there are at least, once there are any.
-const LEAST: usize = 16;
+/// How many slots there is room for at first.
+const FIRST_SLOTS: usize = 16;
 
 /// Behind this entry there is no vacant one.
 const LAST: u32 = u32::MAX;
@@ -144,7 +144,7 @@ impl<T> Directory<T> {
 
     #[cold]
     fn grow(&self) {
-        let mut grown = Vec::with_capacity((self.slots() * 2).max(LEAST));
+        let mut grown = Vec::with_capacity((self.slots() * 2).max(FIRST_SLOTS));
         let old = self.change(|inside| {
             grown.append(&mut inside.entries);
             mem::replace(&mut inside.entries, grown)

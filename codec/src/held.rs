@@ -17,7 +17,7 @@ use crate::{
     archive::{Archivable, flat_bytes, is_flat},
     chunk::{ChunkPool, Lease},
     message::MessageId,
-    queue::is_free,
+    queue::small_id,
 };
 
 /// The longest message that is copied, in words and in bytes.
@@ -92,13 +92,8 @@ impl Small {
     #[inline(always)]
     pub(crate) fn of<M: Archivable>(message: &M) -> Option<Self> {
         if const { Held::<M>::COPIED } {
-            let id = const {
-                match NonZeroU64::new(M::ID.bits()) {
-                    Some(id) if is_free(id.get()) => Some(id),
-                    _ => None,
-                }
-            };
-            id.map(|id| Self::from_words(id, words_of::<M>(flat_bytes(message))))
+            const { small_id::<M>() }
+                .map(|id| Self::from_words(id, words_of::<M>(flat_bytes(message))))
         } else {
             None
         }

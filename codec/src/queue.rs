@@ -21,7 +21,7 @@ use std::{
 use crate::{
     archive::{Archivable, Archived},
     held::Small,
-    message::MessageId,
+    message::{Message, MessageId},
 };
 
 /// Slots that may become more while others have a reference to them.
@@ -37,7 +37,7 @@ impl<S: Default> Slots<S> {
     /// The slots: as many as a power of two, or none. Nobody keeps them for longer than it takes to read or write one.
     #[inline(always)]
     fn all(&self) -> &[S] {
-        // SAFETY: only `grow` puts another slice there, and nobody has the old one then: this module's functions
+        // SAFETY: only `put` puts another slice there, and nobody has the old one then: this module's functions
         // are done with it when they return, nothing that they call meanwhile is of another module but for the
         // functions of `Cell` and of slices, and the type is not `Sync`.
         unsafe { &*self.0.get() }
@@ -58,8 +58,12 @@ impl<S: Default> Slots<S> {
             let position = head.wrapping_add(behind);
             take(position, &grown[position as usize & (slots - 1)]);
         }
-        // SAFETY: see `all`. The old slots are moved out, and are dropped when the new ones are in their place.
-        drop(unsafe { self.0.get().replace(grown) });
+        self.put(grown);
+    }
+
+    fn put(&self, slots: Box<[S]>) {
+        // SAFETY: see `all`. The old slots are moved out, and are dropped when the others are in their place.
+        drop(unsafe { self.0.get().replace(slots) });
     }
 }
 
@@ -75,8 +79,8 @@ struct Place {
 /// What is in a place that has the second word of the message before it.
 const SECOND: u64 = 0;
 
-/// How many slots there are at least, once there are any.
-const LEAST: usize = 4;
+/// How many places a queue has, once it has memory of its own.
+const FIRST_PLACES: usize = 4;
 
 /// Stands for a message that is kept elsewhere. Which of these it is, is up to who keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,9 +105,14 @@ impl Mark {
     }
 }
 
-/// Whether these bits of an identity do not stand for something else.
-pub(crate) const fn is_free(bits: u64) -> bool {
+/// Whether these bits are those of an identity, and do not stand for something else.
+const fn is_identity(bits: u64) -> bool {
     bits != SECOND && bits < Mark::Other.bits()
+}
+
+/// The identity of a message, if it may wait in a queue.
+pub(crate) const fn small_id<M: Message>() -> Option<NonZeroU64> {
+    if is_identity(M::ID.bits()) { NonZeroU64::new(M::ID.bits()) } else { None }
 }
 
 /// See the [module](self).
@@ -125,10 +134,11 @@ pub struct SmallQueue {
     opened_end: Cell<u32>,
     /// As far behind `head` as messages may be popped without a look at anything else.
     granted_end: Cell<u32>,
-    /// Places that have the second word of a message.
-    seconds: Cell<u32>,
-    /// Places that have been passed, and were no message by themselves.
-    besides: Cell<u32>,
+    /// Second words that have been pushed and popped: places that are no messages by themselves.
+    seconds_pushed: Cell<u32>,
+    seconds_popped: Cell<u32>,
+    /// Messages that have been popped and are not counted.
+    uncounted: Cell<u32>,
 }
 
 /// What is at the front of a queue.
@@ -153,7 +163,8 @@ impl SmallQueue {
     /// The messages and marks that wait.
     #[inline(always)]
     pub fn len(&self) -> u32 {
-        self.places_taken() - self.seconds.get()
+        let seconds = self.seconds_pushed.get().wrapping_sub(self.seconds_popped.get());
+        self.places_taken() - seconds
     }
 
     /// Whether nothing waits.
@@ -167,15 +178,24 @@ impl SmallQueue {
         !self.places.all().is_empty()
     }
 
+    /// Gives back the memory that it has, if nothing waits.
+    pub fn free(&self) {
+        if self.is_empty() {
+            self.close();
+            self.places.put(Box::default());
+        }
+    }
+
     /// Messages and marks that have been popped, but for those that were [not counted](Self::uncount), modulo 2^32.
     #[inline(always)]
     pub fn popped(&self) -> u32 {
-        self.head.get().wrapping_sub(self.besides.get())
+        let others = self.seconds_popped.get().wrapping_add(self.uncounted.get());
+        self.head.get().wrapping_sub(others)
     }
 
     /// One that has been popped is not counted.
     pub fn uncount(&self) {
-        self.besides.set(self.besides.get().wrapping_add(1));
+        self.uncounted.set(self.uncounted.get().wrapping_add(1));
     }
 
     #[inline(always)]
@@ -202,7 +222,7 @@ impl SmallQueue {
     #[cold]
     #[inline(never)]
     fn grow(&self) {
-        let places = (self.capacity() * 2).max(LEAST);
+        let places = (self.capacity() * 2).max(FIRST_PLACES);
         self.places.grow(places, self.head.get(), self.tail.get(), |position, to| {
             let from = self.place(position);
             to.message.set(from.message.get());
@@ -212,8 +232,8 @@ impl SmallQueue {
 
     // --- Pushing ---------------------------------------------------------------------------------
 
-    /// Lets up to so many messages be pushed, but no more than there are places for, though for one that
-    /// takes so many.
+    /// Lets up to so many messages be pushed, as far as there are places for them; but one that takes so many `places`
+    /// in any case. Each place counts as a message here, so fewer may be pushed if they take two.
     pub fn open(&self, messages: u32, places: u32) {
         while self.places_free() < places {
             self.grow();
@@ -297,7 +317,7 @@ impl SmallQueue {
             let place = self.place(tail.wrapping_add(1));
             place.message.set(SECOND);
             place.word.set(second);
-            self.seconds.set(self.seconds.get() + 1);
+            self.seconds_pushed.set(self.seconds_pushed.get().wrapping_add(1));
         }
         self.tail.set(tail.wrapping_add(small.places()));
     }
@@ -344,16 +364,18 @@ impl SmallQueue {
         }
         let first = place.word.get();
         let behind = head.wrapping_add(1);
-        // Nothing but the longer messages has to be looked at for a second word.
-        let second =
-            if const { size_of::<M>() > size_of::<u64>() } { self.second(behind) } else { None };
-        let id = const { NonZeroU64::new(M::ID.bits()) }?;
+        // Only what says more than one word may have a second.
+        let wide = const { size_of::<M>() > size_of::<u64>() };
+        let second = if wide { self.second(behind) } else { None };
+        let id = const { small_id::<M>() }?;
         let small = Small::from_words(id, [first, second.unwrap_or(0)]);
         let opened = Archived::of_small(&small).ok()?;
+        self.head.set(behind);
         if second.is_some() {
-            self.pass_second();
+            self.pass_second(behind);
+            // What is granted is messages.
+            self.granted_end.set(self.granted_end.get().wrapping_add(1));
         }
-        self.head.set(self.head.get().wrapping_add(1));
         Some(opened)
     }
 
@@ -363,19 +385,21 @@ impl SmallQueue {
             return None;
         }
         let head = self.head.get();
-        let place = self.place(head);
+        let (place, behind) = (self.place(head), head.wrapping_add(1));
+        let granted = self.granted().saturating_sub(1);
+        self.head.set(behind);
         let popped = match NonZeroU64::new(place.message.get()) {
-            Some(message) if is_free(message.get()) => {
-                let (first, second) = (place.word.get(), self.second(head.wrapping_add(1)));
+            Some(message) if is_identity(message.get()) => {
+                let (first, second) = (place.word.get(), self.second(behind));
                 if second.is_some() {
-                    self.pass_second();
+                    self.pass_second(behind);
                 }
                 Popped::Alone(Small::from_words(message, [first, second.unwrap_or(0)]))
             }
             // Nothing begins with a second word.
             _ => Popped::Mark,
         };
-        self.pass();
+        self.granted_end.set(self.head.get().wrapping_add(granted));
         Some(popped)
     }
 
@@ -403,23 +427,11 @@ impl SmallQueue {
         is_there.then(|| place.word.get())
     }
 
+    /// The second word of a message, which is at the front now, has been taken as well.
     #[inline(always)]
-    fn pass_second(&self) {
-        self.seconds.set(self.seconds.get() - 1);
-        self.besides.set(self.besides.get().wrapping_add(1));
-        // What is granted is messages.
-        let granted = self.granted();
-        let head = self.head.get().wrapping_add(1);
-        self.head.set(head);
-        self.granted_end.set(head.wrapping_add(granted));
-    }
-
-    /// The place at the front has been emptied.
-    #[inline(always)]
-    fn pass(&self) {
-        let (head, granted) = (self.head.get().wrapping_add(1), self.granted().saturating_sub(1));
-        self.head.set(head);
-        self.granted_end.set(head.wrapping_add(granted));
+    fn pass_second(&self, position: u32) {
+        self.seconds_popped.set(self.seconds_popped.get().wrapping_add(1));
+        self.head.set(position.wrapping_add(1));
     }
 }
 
@@ -458,6 +470,13 @@ impl<T> Fifo<T> {
         !self.slots.all().is_empty()
     }
 
+    /// Gives back the memory that it has, if none waits.
+    pub fn free(&self) {
+        if self.is_empty() {
+            self.slots.put(Box::default());
+        }
+    }
+
     /// Puts one behind the others.
     #[inline(always)]
     pub fn push(&self, value: T) {
@@ -472,7 +491,7 @@ impl<T> Fifo<T> {
     #[cold]
     #[inline(never)]
     fn grow(&self) {
-        let slots = (self.slots.all().len() * 2).max(LEAST);
+        let slots = (self.slots.all().len() * 2).max(1);
         self.slots.grow(slots, self.head.get(), self.tail.get(), |position, to| {
             to.set(self.take(position));
         });
@@ -518,5 +537,61 @@ impl<T> Fifo<T> {
 impl<T> fmt::Debug for Fifo<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fifo({} wait)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of one place or two.
+    fn pair(number: u64) -> Small {
+        let id = NonZeroU64::new(<() as Message>::ID.bits()).unwrap();
+        Small::from_words(id, [number, number % 3])
+    }
+
+    fn numbers(queue: &SmallQueue) -> Vec<u64> {
+        let popped = std::iter::from_fn(|| match queue.pop_front()? {
+            Popped::Alone(small) => Some(small.words()[0]),
+            Popped::Mark => Some(u64::MAX),
+        });
+        popped.collect()
+    }
+
+    #[test]
+    fn positions_of_a_queue_wrap_around() {
+        let queue = SmallQueue::default();
+        let start = u32::MAX - 5;
+        for position in [&queue.head, &queue.tail, &queue.granted_end, &queue.open_end] {
+            position.set(start);
+        }
+        queue.close();
+        for round in 0..20 {
+            let told: Vec<u64> = (0..7).map(|at| round * 7 + at).collect();
+            for number in &told {
+                queue.push_alone(pair(*number));
+                queue.push_mark(Mark::Other, <() as Message>::ID);
+            }
+            queue.grant(u32::MAX);
+            assert_eq!((queue.len(), queue.granted()), (14, 14));
+            let expected: Vec<u64> = told.iter().flat_map(|number| [*number, u64::MAX]).collect();
+            assert_eq!(numbers(&queue), expected);
+            assert!(queue.is_empty() && queue.granted() == 0);
+        }
+        assert_eq!(queue.popped().wrapping_sub(start), 20 * 14);
+    }
+
+    #[test]
+    fn positions_of_a_fifo_wrap_around() {
+        let fifo = Fifo::default();
+        fifo.head.set(u32::MAX - 5);
+        fifo.tail.set(u32::MAX - 5);
+        for round in 0..20 {
+            (0..7).for_each(|at| fifo.push(round * 7 + at));
+            fifo.change(2, |number| number + 1000);
+            let popped: Vec<_> = std::iter::from_fn(|| fifo.pop()).collect();
+            let expected = (0..7).map(|at| round * 7 + at + if at < 2 { 0 } else { 1000 });
+            assert_eq!(popped, expected.collect::<Vec<_>>());
+        }
     }
 }

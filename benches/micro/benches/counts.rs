@@ -8,7 +8,7 @@ use micro::{
     frames::{Read, ReadForeign, Write},
     handshakes::Shake,
     lane::SendAndReceive,
-    messages::{Block, Number, Text},
+    messages::{Block, Number, Text, Word},
     names::Hash,
     paths::{Ask, Nothing, SpawnAndEnd, Tell, Timers},
     timers::{Cancel, Expire, Insert},
@@ -45,6 +45,7 @@ fn transport<W: Work>(work: W) -> W {
 #[library_benchmark]
 #[bench::nothing(Nothing::prepare())]
 #[bench::tell_same_worker(Tell::<Number, 0>::prepare())]
+#[bench::tell_same_worker_word(Tell::<Word, 0>::prepare())]
 #[bench::tell_same_worker_text(Tell::<Text, 0>::prepare())]
 #[bench::tell_other_worker(Tell::<Number, 1>::prepare())]
 #[bench::ask_same_worker(Ask::prepare())]

@@ -5,6 +5,11 @@ use annulus::{
     prelude::*,
 };
 
+/// Eight bytes, which are their own archive.
+#[message]
+#[derive(Clone, Copy)]
+pub struct Word(pub u64);
+
 /// Sixteen bytes, which are their own archive.
 #[message]
 #[derive(Clone, Copy)]
@@ -30,6 +35,16 @@ pub trait Sample: Archivable + Message<Reply = (), Passing = ByArchive> {
 
     /// What a receiver looks at.
     fn look(archived: &Self::Archived) -> u64;
+}
+
+impl Sample for Word {
+    fn make() -> Self {
+        Word(2)
+    }
+
+    fn look(archived: &Self::Archived) -> u64 {
+        archived.0.to_native()
+    }
 }
 
 impl Sample for Number {
