@@ -208,6 +208,13 @@ impl<A: Actor> Context<A> {
 
     /// Takes the message that is to be handled now; or another one of the kind that has just been handled, if
     /// there is one and nothing else comes first.
+    //
+    // Where it is, and what takes it:
+    //
+    // - in a batch of the mailbox, by itself: `pop_told`; in a frame: `take_told_frame`;
+    // - one more in the walk: `take_next_of_walk`;
+    // - held out as an ask without a frame: `take_small`;
+    // - anywhere else, or in another form than most messages of its type: `take_message`, which is a function of its own.
     #[inline(always)]
     pub(crate) fn next_message<M: Message>(&mut self) -> Option<Msg<M>> {
         // While a batch goes on there are no flags, and nothing is inherited.

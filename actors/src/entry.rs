@@ -3,7 +3,10 @@
 use std::{
     fmt,
     rc::Rc,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use annulus_transport::{driver::Doorbell, park::Parker};
@@ -21,10 +24,16 @@ pub(crate) enum Command {
     Run(Job),
 }
 
+/// Whether the worker does nothing but look for what others send it. It is only a hint.
+// Apart from what others write.
+#[repr(align(128))]
+struct Attention(AtomicBool);
+
 /// See the [module](self).
 pub(crate) struct Entry {
     commands: flume::Sender<Command>,
     pub(crate) parker: Parker,
+    attention: Attention,
     /// Doorbells that should have rung and have not.
     pub(crate) wakeups_lost: AtomicU64,
     /// Set by the worker's thread when its driver stands.
@@ -37,6 +46,7 @@ impl Entry {
         let entry = Entry {
             commands,
             parker: Parker::new(),
+            attention: Attention(AtomicBool::new(false)),
             wakeups_lost: AtomicU64::new(0),
             doorbell: OnceLock::new(),
         };
@@ -46,6 +56,17 @@ impl Entry {
     pub(crate) fn set_doorbell(&self, doorbell: Arc<dyn Doorbell>) {
         // A worker has one driver in its life, so this is set once.
         let _ = self.doorbell.set(doorbell);
+    }
+
+    /// The worker begins to look for what others send it, or ends that.
+    pub(crate) fn set_looking(&self, looking: bool) {
+        self.attention.0.store(looking, Ordering::Relaxed);
+    }
+
+    /// Whether the worker has nothing to do: it sleeps, or looks for what others send it.
+    #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        self.parker.is_parked() || self.attention.0.load(Ordering::Relaxed)
     }
 
     /// Makes something ready. Wakers call this, so their number bounds the queue: each is queued once.

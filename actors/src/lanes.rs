@@ -248,8 +248,8 @@ impl Core {
         }
     }
 
-    /// Publishes what waits for workers that are parked, while this one goes on with its turn: else they would
-    /// sleep until it has nothing more to do, and then it would wait for them. Not too often: a doorbell costs more
+    /// Publishes what waits for workers that have nothing to do, while this one goes on with its turn: else they would
+    /// wait until it has nothing more to do, and then it would wait for them. Not too often: a doorbell costs more
     /// than most handlers.
     #[cold]
     pub(crate) fn wake_sleepers(&self) {
@@ -259,7 +259,7 @@ impl Core {
             if touched & bit_of(worker) == 0 {
                 continue;
             }
-            if !outbound.entry.parker.is_parked() || self.was_woken(outbound) {
+            if !outbound.entry.waits() || self.was_woken(outbound) {
                 // It may be about to, or there will be time for it.
                 self.lanes.touched.set(self.lanes.touched.get() | bit_of(worker));
             } else if self.publish(outbound) {

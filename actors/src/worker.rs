@@ -39,7 +39,7 @@ const FULL_LANE_PAUSE: Duration = Duration::from_micros(200);
 
 /// How often a worker that spins looks for news in a row before it sees to its timers and to the commands of other
 /// threads: about a microsecond.
-const LOOKS: u32 = 50;
+const LOOKS: usize = 50;
 
 /// See the [module](self).
 pub(crate) struct Worker {
@@ -187,12 +187,11 @@ impl Worker {
 
     /// Waits for a moment, or until something comes from another worker or the kernel.
     fn look_out(&self) {
-        for _ in 0..LOOKS {
-            if !self.core.lanes.is_empty() || self.core.io.has_news() {
-                return;
-            }
-            spin_loop();
-        }
+        let core = &self.core;
+        core.entry().set_looking(true);
+        let has_news = |_: &usize| !core.lanes.is_empty() || core.io.has_news();
+        (0..LOOKS).take_while(|look| !has_news(look)).for_each(|_| spin_loop());
+        core.entry().set_looking(false);
     }
 
     fn take_commands(&mut self) -> bool {

@@ -542,6 +542,10 @@ impl<T> fmt::Debug for Fifo<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A message of one place or two.
@@ -550,12 +554,15 @@ mod tests {
         Small::from_words(id, [number, number % 3])
     }
 
+    fn number_of(popped: Popped) -> u64 {
+        match popped {
+            Popped::Alone(small) => small.words()[0],
+            Popped::Mark => u64::MAX,
+        }
+    }
+
     fn numbers(queue: &SmallQueue) -> Vec<u64> {
-        let popped = std::iter::from_fn(|| match queue.pop_front()? {
-            Popped::Alone(small) => Some(small.words()[0]),
-            Popped::Mark => Some(u64::MAX),
-        });
-        popped.collect()
+        std::iter::from_fn(|| queue.pop_front().map(number_of)).collect()
     }
 
     #[test]
@@ -593,5 +600,108 @@ mod tests {
             let expected = (0..7).map(|at| round * 7 + at + if at < 2 { 0 } else { 1000 });
             assert_eq!(popped, expected.collect::<Vec<_>>());
         }
+    }
+
+    impl SmallQueue {
+        /// Checks what is said of the positions at any time.
+        fn assert_in_order(&self) {
+            let from_head = |end: &Cell<u32>| end.get().wrapping_sub(self.head.get());
+            let (tail, open) = (from_head(&self.tail), from_head(&self.open_end));
+            let opened = from_head(&self.opened_end);
+            assert!(tail <= open && open <= opened && opened as usize <= self.capacity());
+            let bits = |behind| self.place(self.head.get().wrapping_add(behind)).message.get();
+            let seconds = (0..tail).filter(|behind| bits(*behind) == SECOND).count();
+            assert_eq!(
+                (self.len() as usize, tail > 0),
+                (tail as usize - seconds, !self.is_empty())
+            );
+            assert!(self.granted() <= self.len());
+            assert!(tail == 0 || bits(0) != SECOND, "nothing begins with a second word");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn positions_wrap_around_whatever_is_done_with_a_queue(
+            before in 0..100_u32,
+            steps in prop::collection::vec((0..6_u32, 0..9_u32), 0..300),
+        ) {
+            let queue = SmallQueue::default();
+            let start = u32::MAX - before;
+            for position in [&queue.head, &queue.tail, &queue.granted_end] {
+                position.set(start);
+            }
+            queue.close();
+            let (mut waiting, mut granted, mut popped, mut next) = (VecDeque::new(), 0, start, 0);
+            for (step, count) in steps {
+                next += 1;
+                match step {
+                    0 => {
+                        queue.open(count, 2);
+                        queue.shut();
+                        prop_assert!(queue.reopen(2) && queue.is_open(2) && !queue.is_open(count.max(2) + 1));
+                    }
+                    1 => {
+                        queue.shut();
+                        prop_assert!(!queue.is_open(1));
+                        let opens = queue.reopen(2);
+                        prop_assert_eq!(opens, queue.is_open(2));
+                        for _ in 0..count {
+                            if queue.push(pair(next)) {
+                                waiting.push_back(next);
+                            }
+                        }
+                    }
+                    2 => {
+                        queue.push_alone(pair(next));
+                        waiting.push_back(next);
+                    }
+                    3 => {
+                        queue.push_mark(Mark::Other, <() as Message>::ID);
+                        waiting.push_back(u64::MAX);
+                    }
+                    4 => {
+                        queue.grant(count);
+                        granted = count.min(waiting.len() as u32);
+                    }
+                    _ => for number in (0..count).map_while(|_| waiting.pop_front()) {
+                        prop_assert_eq!(queue.pop_front().map(number_of), Some(number));
+                        (popped, granted) = (popped.wrapping_add(1), granted.saturating_sub(1));
+                    },
+                }
+                queue.assert_in_order();
+                prop_assert_eq!(queue.len() as usize, waiting.len());
+                prop_assert_eq!((queue.granted(), queue.popped()), (granted, popped));
+            }
+            prop_assert_eq!(numbers(&queue), Vec::from(waiting));
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_opened_takes_what_it_was_opened_for_wherever_it_is() {
+        for before in 0..20 {
+            let queue = SmallQueue::default();
+            queue.head.set(u32::MAX - before);
+            queue.tail.set(u32::MAX - before);
+            queue.granted_end.set(u32::MAX - before);
+            queue.close();
+            for number in 0..20 {
+                let small = pair(number);
+                queue.open(1, small.places());
+                assert!(queue.push(small));
+                queue.assert_in_order();
+            }
+            assert_eq!(numbers(&queue), Vec::from_iter(0..20));
+        }
+    }
+
+    #[test]
+    fn bits_that_stand_for_something_else_are_no_identity() {
+        for mark in [Mark::Told, Mark::Untold, Mark::Other] {
+            assert!(!is_identity(mark.bits()));
+            assert_eq!(Mark::from_bits(mark.bits()), Some(mark));
+        }
+        assert!(!is_identity(SECOND) && is_identity(1) && is_identity(u64::MAX - 3));
+        assert_eq!(Mark::from_bits(u64::MAX - 3), None);
     }
 }

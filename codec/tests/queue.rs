@@ -4,7 +4,7 @@ mod common;
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
 };
@@ -163,6 +163,7 @@ enum Step {
     PopFront,
     PopMark(Mark, u64),
     Uncount,
+    Free,
 }
 
 fn mark() -> impl Strategy<Value = Mark> {
@@ -217,6 +218,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::PopFront),
         1 => (mark(), word()).prop_map(|(mark, bits)| Step::PopMark(mark, bits)),
         1 => Just(Step::Uncount),
+        2 => Just(Step::Free),
     ]
 }
 
@@ -359,6 +361,13 @@ impl Beside {
                 self.queue.uncount();
                 self.popped = self.popped.wrapping_sub(1);
             }
+            Step::Free => {
+                self.queue.free();
+                if self.waiting.is_empty() {
+                    assert!(!self.queue.has_memory());
+                    (self.open, self.opened, self.had_memory) = (0, 0, false);
+                }
+            }
         }
         self.check();
     }
@@ -469,6 +478,7 @@ enum FifoStep {
     ChangeAndPush(u32),
     /// The change of one that is so far behind fails.
     ChangeAndPanic(u32, u32),
+    Free,
 }
 
 fn fifo_step() -> impl Strategy<Value = FifoStep> {
@@ -478,6 +488,7 @@ fn fifo_step() -> impl Strategy<Value = FifoStep> {
         2 => (0..10_u32).prop_map(FifoStep::Change),
         1 => (0..10_u32).prop_map(FifoStep::ChangeAndPush),
         1 => (0..6_u32, 0..6_u32).prop_map(|(skip, at)| FifoStep::ChangeAndPanic(skip, at)),
+        1 => Just(FifoStep::Free),
     ]
 }
 
@@ -556,6 +567,10 @@ impl FifoBeside {
                 let failed = failed.filter(|place| place.is_some()).nth(at as usize);
                 assert_eq!(changed.is_err(), failed.is_some());
                 self.expected.extend(failed.and_then(Option::take));
+            }
+            FifoStep::Free => {
+                self.fifo.free();
+                assert!(!self.waiting.is_empty() || !self.fifo.has_memory());
             }
         }
         self.check();
@@ -686,7 +701,7 @@ struct Known {
 #[derive(Default)]
 struct DirectoryBeside {
     directory: Directory<Owner>,
-    known: HashMap<usize, Known>,
+    known: BTreeMap<usize, Known>,
     /// All who have been here.
     addresses: Vec<Address>,
     kept: Vec<Rc<Owner>>,
