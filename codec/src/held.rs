@@ -31,8 +31,9 @@ union Contents {
 }
 
 /// The words of a message, as far as it has bytes for them. The first has the type of a pointer, and is none.
+// In this order, since its bytes are read from the start on.
 #[derive(Clone, Copy)]
-#[expect(dead_code, reason = "the words are read as bytes")]
+#[repr(C)]
 struct Copied {
     first: MaybeUninit<*mut ()>,
     second: MaybeUninit<u64>,
@@ -160,7 +161,7 @@ impl<M: Archivable> Held<M> {
     /// A message that has come by itself, if it is this one.
     #[inline(always)]
     pub(crate) fn of_small(small: &Small) -> Option<Self> {
-        let is_it = const { Self::COPIED } && small.message() == M::ID;
+        let is_it = const { Self::COPIED && small_id::<M>().is_some() } && small.message() == M::ID;
         is_it.then(|| Self::of_words(small.words()))
     }
 

@@ -51,9 +51,15 @@ impl<S: Default> Slots<S> {
         all.get(position as usize & all.len().wrapping_sub(1))
     }
 
-    /// Makes it so many, a power of two. What was in the old ones is moved by position, from `head` to `tail`.
-    fn grow(&self, slots: usize, head: u32, tail: u32, take: impl Fn(u32, &S)) {
+    /// Makes it so many, a power of two. What was in the old ones is moved by position, from the one end to the other.
+    fn grow(&self, slots: usize, ends: impl Fn() -> (u32, u32), take: impl Fn(u32, &S)) {
+        assert!(slots <= MOST_SLOTS, "positions are told apart");
         let grown: Box<[S]> = (0..slots).map(|_| S::default()).collect();
+        // An allocator is somebody's code, too: what has become of the queue meanwhile is looked at now.
+        if self.all().len() >= slots {
+            return;
+        }
+        let (head, tail) = ends();
         for behind in 0..tail.wrapping_sub(head) {
             let position = head.wrapping_add(behind);
             take(position, &grown[position as usize & (slots - 1)]);
@@ -78,6 +84,9 @@ struct Place {
 
 /// What is in a place that has the second word of the message before it.
 const SECOND: u64 = 0;
+
+/// More slots than these are never made: half of all positions.
+const MOST_SLOTS: usize = 1 << 31;
 
 /// How many places a queue has, once it has memory of its own.
 const FIRST_PLACES: usize = 4;
@@ -223,11 +232,15 @@ impl SmallQueue {
     #[inline(never)]
     fn grow(&self) {
         let places = (self.capacity() * 2).max(FIRST_PLACES);
-        self.places.grow(places, self.head.get(), self.tail.get(), |position, to| {
-            let from = self.place(position);
-            to.message.set(from.message.get());
-            to.word.set(from.word.get());
-        });
+        self.places.grow(
+            places,
+            || (self.head.get(), self.tail.get()),
+            |position, to| {
+                let from = self.place(position);
+                to.message.set(from.message.get());
+                to.word.set(from.word.get());
+            },
+        );
     }
 
     // --- Pushing ---------------------------------------------------------------------------------
@@ -294,7 +307,7 @@ impl SmallQueue {
     /// Puts a mark for a message behind the others. Afterwards the queue is closed.
     #[inline]
     pub fn push_mark(&self, mark: Mark, message: MessageId) {
-        if self.places_free() == 0 {
+        while self.places_free() == 0 {
             self.grow();
         }
         let tail = self.tail.get();
@@ -480,7 +493,7 @@ impl<T> Fifo<T> {
     /// Puts one behind the others.
     #[inline(always)]
     pub fn push(&self, value: T) {
-        if self.len() as usize == self.slots.all().len() {
+        while self.len() as usize == self.slots.all().len() {
             self.grow();
         }
         let tail = self.tail.get();
@@ -492,9 +505,13 @@ impl<T> Fifo<T> {
     #[inline(never)]
     fn grow(&self) {
         let slots = (self.slots.all().len() * 2).max(1);
-        self.slots.grow(slots, self.head.get(), self.tail.get(), |position, to| {
-            to.set(self.take(position));
-        });
+        self.slots.grow(
+            slots,
+            || (self.head.get(), self.tail.get()),
+            |position, to| {
+                to.set(self.take(position));
+            },
+        );
     }
 
     /// Puts it into a slot, which is empty.
