@@ -328,22 +328,17 @@ impl<A: Actor> Context<A> {
         }
     }
 
-    /// The message at the front of the mailbox. Each kind takes its own way, so that it does not have to be put
-    /// together in one form first.
+    /// The message at the front of the mailbox, which brings no more than itself. Each kind takes its own way, so that
+    /// it does not have to be put together in one form first.
     #[inline(always)]
     fn take_waiting<M: Message>(&mut self) -> Result<Msg<M>, Nothing> {
         if let Some(frame) = self.cell.mailbox.pop_plain() {
             self.begin_plain(&frame.header());
             return self.open_plain(frame);
         }
-        let opened = match self.cell.mailbox.pop_small() {
-            Some(small) => {
-                self.cell.enter_section(None);
-                M::Passing::open_small(&small)
-            }
-            None => self.begin_parked().ok_or(Nothing)?.open::<M>(),
-        };
-        self.opened(opened)
+        let small = self.cell.mailbox.pop_small().ok_or(Nothing)?;
+        self.cell.enter_section(None);
+        self.opened(M::Passing::open_small(&small))
     }
 
     #[inline]

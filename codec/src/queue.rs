@@ -571,6 +571,16 @@ mod tests {
         Small::from_words(id, [number, number % 3])
     }
 
+    /// A queue whose first position is this one.
+    fn queue_at(start: u32) -> SmallQueue {
+        let queue = SmallQueue::default();
+        for position in [&queue.head, &queue.tail, &queue.granted_end] {
+            position.set(start);
+        }
+        queue.close();
+        queue
+    }
+
     fn number_of(popped: Popped) -> u64 {
         match popped {
             Popped::Alone(small) => small.words()[0],
@@ -584,12 +594,8 @@ mod tests {
 
     #[test]
     fn positions_of_a_queue_wrap_around() {
-        let queue = SmallQueue::default();
         let start = u32::MAX - 5;
-        for position in [&queue.head, &queue.tail, &queue.granted_end, &queue.open_end] {
-            position.set(start);
-        }
-        queue.close();
+        let queue = queue_at(start);
         for round in 0..20 {
             let told: Vec<u64> = (0..7).map(|at| round * 7 + at).collect();
             for number in &told {
@@ -643,12 +649,8 @@ mod tests {
             before in 0..100_u32,
             steps in prop::collection::vec((0..6_u32, 0..9_u32), 0..300),
         ) {
-            let queue = SmallQueue::default();
             let start = u32::MAX - before;
-            for position in [&queue.head, &queue.tail, &queue.granted_end] {
-                position.set(start);
-            }
-            queue.close();
+            let queue = queue_at(start);
             let (mut waiting, mut granted, mut popped, mut next) = (VecDeque::new(), 0, start, 0);
             for (step, count) in steps {
                 next += 1;
@@ -697,11 +699,7 @@ mod tests {
     #[test]
     fn a_queue_that_is_opened_takes_what_it_was_opened_for_wherever_it_is() {
         for before in 0..20 {
-            let queue = SmallQueue::default();
-            queue.head.set(u32::MAX - before);
-            queue.tail.set(u32::MAX - before);
-            queue.granted_end.set(u32::MAX - before);
-            queue.close();
+            let queue = queue_at(u32::MAX - before);
             for number in 0..20 {
                 let small = pair(number);
                 queue.open(1, small.places());
