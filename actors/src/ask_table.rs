@@ -200,30 +200,45 @@ impl AskTable {
         }
     }
 
-    /// All entries, for whatever is not done in a moment.
+    /// All entries.
     fn table(&self) -> RefMut<'_, Vec<Waiting>> {
         let mut entries = self.entries.borrow_mut();
-        for (within, ask) in self.within.iter().zip(entries.iter_mut()) {
-            let outcome = match within.stage.get() {
-                WithinStage::Free | WithinStage::Moved => continue,
-                WithinStage::Asked => None,
-                WithinStage::Answered => Some(Ok(Content::Small(within.small.get()))),
-            };
-            let generation = within.generation.get();
-            *ask = Waiting { generation, taken: true, outcome, ..Waiting::default() };
-            within.stage.set(WithinStage::Moved);
+        (0..HANDOVERS as usize).for_each(|index| self.move_in(&mut entries, index));
+        entries
+    }
+
+    /// The entries, this one among them: for whatever is not done in a moment.
+    #[inline(always)]
+    fn table_with(&self, key: AskKey) -> RefMut<'_, Vec<Waiting>> {
+        let mut entries = self.entries.borrow_mut();
+        if key.index < HANDOVERS {
+            self.move_in(&mut entries, key.index as usize);
         }
         entries
     }
 
+    /// Moves an ask that is handled within a poll into the table, if it is not there.
+    #[inline(never)]
+    fn move_in(&self, entries: &mut [Waiting], index: usize) {
+        let within = &self.within[index];
+        let outcome = match within.stage.get() {
+            WithinStage::Free | WithinStage::Moved => return,
+            WithinStage::Asked => None,
+            WithinStage::Answered => Some(Ok(Content::Small(within.small.get()))),
+        };
+        let generation = within.generation.get();
+        entries[index] = Waiting { generation, taken: true, outcome, ..Waiting::default() };
+        within.stage.set(WithinStage::Moved);
+    }
+
     pub(crate) fn with<T>(&self, key: AskKey, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
-        let mut entries = self.table();
+        let mut entries = self.table_with(key);
         Some(look(find(&mut entries, key)?))
     }
 
     /// Takes out the outcome of an ask that has ended.
     pub(crate) fn take_outcome(&self, key: AskKey) -> Option<Outcome> {
-        let mut entries = self.table();
+        let mut entries = self.table_with(key);
         let ask = find(&mut entries, key)?;
         let outcome = ask.outcome.take()?;
         // An outcome spends the rest.
@@ -246,7 +261,7 @@ impl AskTable {
 
     /// Takes an ask out of the table. The rest of it is dropped by the caller, when it holds no borrow.
     pub(crate) fn remove(&self, key: AskKey) -> Option<(Option<TimerKey>, impl Sized + use<>)> {
-        let mut entries = self.table();
+        let mut entries = self.table_with(key);
         let ask = find(&mut entries, key)?;
         let Waiting { timer, wakeup, outcome, .. } = mem::take(ask);
         self.give_back(key.index);
@@ -261,7 +276,7 @@ impl AskTable {
         outcome: Outcome,
         may: impl FnOnce(&Waiting) -> bool,
     ) -> Result<(Wakeup, Option<TimerKey>), Outcome> {
-        let mut entries = self.table();
+        let mut entries = self.table_with(key);
         match find(&mut entries, key) {
             Some(ask) if ask.outcome.is_none() && may(ask) => {
                 ask.outcome = Some(outcome);

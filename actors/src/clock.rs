@@ -14,6 +14,7 @@ const TURN: Duration = Duration::from_millis(4);
 
 /// How long may pass, about, until the clock is read again.
 const LOOK_AFTER: Duration = Duration::from_micros(200);
+const LOOK_AFTER_NANOS: u64 = LOOK_AFTER.as_nanos() as u64;
 
 /// Messages between two looks at the clock, at most.
 const MOST: u32 = 128;
@@ -110,15 +111,16 @@ impl TurnClock {
         if took >= core.limits().slow_handler {
             self.report(took);
         }
-        let handled = u128::from(self.given.get().saturating_sub(self.left.get()));
+        let handled = u64::from(self.given.get().saturating_sub(self.left.get()));
         // Who was fast says little about who comes next: the number grows slowly, and falls at once.
         let most = MOST.min(self.given.get() * 2);
         // As many messages as would have taken the time; mostly there is no need to divide.
-        let fits = LOOK_AFTER.as_nanos() * handled.max(1);
-        let given = if fits >= took.as_nanos() * u128::from(most) {
+        let fits = LOOK_AFTER_NANOS * handled.max(1);
+        let nanos = now.0.saturating_sub(self.looked.get().0);
+        let given = if fits >= nanos.saturating_mul(u64::from(most)) {
             most
         } else {
-            u32::try_from(fits / took.as_nanos()).unwrap_or(MOST).clamp(1, most)
+            u32::try_from(fits / nanos).unwrap_or(MOST).clamp(1, most)
         };
         self.given.set(given);
         self.looks.set(self.looks.get() + 1);

@@ -24,10 +24,15 @@ pub(crate) enum Command {
     Run(Job),
 }
 
-/// Whether the worker does nothing but look for what others send it. It is only a hint.
-// Apart from what others write.
+/// What the worker looks at all the time and others seldom write to.
+// Apart from what they write to often.
 #[repr(align(128))]
-struct Attention(AtomicBool);
+struct Attention {
+    /// Whether the worker does nothing but look for what others send it. It is only a hint.
+    looking: AtomicBool,
+    /// Whether there may be commands: to look into their queue would cost a lock each time.
+    called: AtomicBool,
+}
 
 /// See the [module](self).
 pub(crate) struct Entry {
@@ -46,7 +51,7 @@ impl Entry {
         let entry = Entry {
             commands,
             parker: Parker::new(),
-            attention: Attention(AtomicBool::new(false)),
+            attention: Attention { looking: AtomicBool::new(false), called: AtomicBool::new(false) },
             wakeups_lost: AtomicU64::new(0),
             doorbell: OnceLock::new(),
         };
@@ -60,13 +65,13 @@ impl Entry {
 
     /// The worker begins to look for what others send it, or ends that.
     pub(crate) fn set_looking(&self, looking: bool) {
-        self.attention.0.store(looking, Ordering::Relaxed);
+        self.attention.looking.store(looking, Ordering::Relaxed);
     }
 
     /// Whether the worker has nothing to do: it sleeps, or looks for what others send it.
     #[inline]
     pub(crate) fn waits(&self) -> bool {
-        self.parker.is_parked() || self.attention.0.load(Ordering::Relaxed)
+        self.parker.is_parked() || self.attention.looking.load(Ordering::Relaxed)
     }
 
     /// Makes something ready. Wakers call this, so their number bounds the queue: each is queued once.
@@ -81,10 +86,29 @@ impl Entry {
 
     fn push(&self, command: Command) -> bool {
         let taken = self.commands.send(command).is_ok();
+        self.call();
         if self.parker.claim() {
             self.ring();
         }
         taken
+    }
+
+    /// There are commands.
+    pub(crate) fn call(&self) {
+        // Release: whoever sees it sees the command.
+        self.attention.called.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be commands.
+    #[inline]
+    pub(crate) fn is_called(&self) -> bool {
+        self.attention.called.load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be commands. The worker is about to take them: only what is sent from now on calls it again.
+    #[inline]
+    pub(crate) fn hear_call(&self) -> bool {
+        self.is_called() && self.attention.called.swap(false, Ordering::Acquire)
     }
 
     /// Wakes the worker at once, with a system call. Whoever has claimed its park does.

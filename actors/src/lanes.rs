@@ -162,8 +162,8 @@ impl Lanes {
     }
 
     fn next_first(&self) -> usize {
-        let first = (self.first.get() + 1) % self.inbound.len().max(1);
-        self.first.replace(first)
+        let next = self.first.get() + 1;
+        self.first.replace(if next < self.inbound.len() { next } else { 0 })
     }
 
     /// Whether no other worker has sent anything that has not been taken in.

@@ -431,7 +431,12 @@ impl Core {
 
     /// Hands frames that came in over links to their receivers, within a budget, and as long as other workers
     /// take what is for them: what waits here holds back who sends it. Returns whether there were any.
+    #[inline]
     pub(crate) fn walk_inbound(self: &Rc<Self>) -> bool {
+        !self.inbound.borrow().is_empty() && self.walk_waiting()
+    }
+
+    fn walk_waiting(self: &Rc<Self>) -> bool {
         let mut budget = FRAMES_PER_TURN;
         let mut any = false;
         let may_go_on = |budget| budget > 0 && !self.clock.is_over() && self.lanes.have_room();
@@ -470,11 +475,14 @@ impl Core {
     }
 
     /// Gets the writers of links with something new to send going. Returns whether there were any.
+    #[inline]
     pub(crate) fn flush_links(self: &Rc<Self>) -> bool {
-        let mut any = false;
+        self.links.any_dirty() && self.flush_dirty_links()
+    }
+
+    fn flush_dirty_links(self: &Rc<Self>) -> bool {
         loop {
-            let Some(link) = self.links.dirty.borrow_mut().pop() else { return any };
-            any = true;
+            let Some(link) = self.links.dirty.borrow_mut().pop() else { return true };
             link.dirty.set(false);
             if let Some(writer) = link.writer.take() {
                 writer.wake();

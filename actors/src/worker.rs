@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use annulus_transport::driver::{DriverError, Wait};
+use annulus_transport::driver::{DriverError, Mono, Wait};
 
 use crate::{
     contain::{contain, discard, panic_text, wake},
@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     /// Whether there is nothing to do, and it is too early to sleep.
     spinning: bool,
     woken: Vec<Waker>,
+    /// Fuses that had ended a wait by the last one.
+    fuses: u64,
 }
 
 impl Worker {
@@ -61,7 +63,7 @@ impl Worker {
         spin: Option<Duration>,
     ) -> Self {
         let spin = Spin::new(spin, core.now());
-        Worker { core, commands, spin, parked: false, spinning: false, woken: Vec::new() }
+        Worker { core, commands, spin, parked: false, spinning: false, woken: Vec::new(), fuses: 0 }
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -118,7 +120,9 @@ impl Worker {
             self.core.entry().parker.unpark();
         }
         entered?;
-        self.woken.drain(..).for_each(wake);
+        if !self.woken.is_empty() {
+            self.woken.drain(..).for_each(wake);
+        }
         Ok(())
     }
 
@@ -130,9 +134,9 @@ impl Worker {
     /// be on its way. If it does not come for as long again, a wake-up was lost.
     fn sleep(&mut self, wait: Wait) -> Result<(), DriverError> {
         for _ in 0..2 {
-            let fuses = self.core.io.counters().fuses;
             self.enter_kernel(wait)?;
-            if self.core.io.counters().fuses == fuses || !self.has_mail() {
+            let fuses = self.core.io.counters().fuses;
+            if std::mem::replace(&mut self.fuses, fuses) == fuses || !self.has_mail() {
                 return Ok(());
             }
         }
@@ -143,7 +147,7 @@ impl Worker {
 
     /// Whether other workers or threads have sent anything that has not been taken in.
     fn has_mail(&self) -> bool {
-        !self.core.lanes.is_empty() || !self.commands.is_empty()
+        !self.core.lanes.is_empty() || self.core.entry().is_called()
     }
 
     /// Does what there is to do, within the budget of a turn. Returns how long to wait then.
@@ -162,7 +166,8 @@ impl Worker {
         // At once: other workers may wait for it. Doorbells ring when the kernel is entered, so that is next if
         // there is nothing else.
         core.flush_lanes();
-        if !self.is_done() {
+        let mut rest = Rest::of(&core);
+        if !rest.is_over(core.now()) {
             core.expire_timers();
             core.announce_room();
             // What links have received meanwhile: else it would cost a turn more, and a system call.
@@ -171,18 +176,13 @@ impl Worker {
             core.flush_links();
             busy |= core.run_steps();
             core.flush_lanes();
+            rest = Rest::of(&core);
         }
         if busy {
             core.clock.read(&core);
             self.spin.was_busy(begun, core.now(), called);
         }
-        self.park()
-    }
-
-    /// Whether there is nothing left to do in this turn.
-    fn is_done(&self) -> bool {
-        let core = &self.core;
-        core.is_idle() && core.next_timer().is_none_or(|due| due > core.now())
+        self.park(rest)
     }
 
     /// Waits for a moment, or until something comes from another worker or the kernel.
@@ -195,9 +195,12 @@ impl Worker {
     }
 
     fn take_commands(&mut self) -> bool {
-        let mut any = false;
+        if !self.core.entry().hear_call() {
+            return false;
+        }
+        let mut taken = 0;
         for command in self.commands.try_iter().take(COMMANDS_PER_TURN) {
-            any = true;
+            taken += 1;
             match command {
                 Command::Wake(target) => self.core.push_ready(target),
                 // The job is a user's: `spawn_with` makes an actor in it.
@@ -206,13 +209,16 @@ impl Worker {
                 }
             }
         }
-        any
+        if taken == COMMANDS_PER_TURN {
+            // There may be more.
+            self.core.entry().call();
+        }
+        taken > 0
     }
 
     /// Gets ready to sleep if there is nothing to do, perhaps after looking on for a while.
-    fn park(&mut self) -> Wait {
+    fn park(&mut self, Rest { idle, next_timer }: Rest) -> Wait {
         let core = &self.core;
-        let idle = core.is_idle();
         self.spinning = idle && self.spin.looks_on(core.now());
         if !idle || self.spinning {
             return Wait::No;
@@ -227,7 +233,25 @@ impl Worker {
         self.parked = true;
         // A lane that is full says nothing when there is room again: look again soon.
         let full_lane = (!core.lanes.is_flushed()).then(|| core.now().after(FULL_LANE_PAUSE));
-        Wait::Until([core.next_timer(), full_lane].into_iter().flatten().min())
+        Wait::Until([next_timer, full_lane].into_iter().flatten().min())
+    }
+}
+
+/// What is left to do at the end of a turn.
+struct Rest {
+    /// Nothing but to wait.
+    idle: bool,
+    next_timer: Option<Mono>,
+}
+
+impl Rest {
+    fn of(core: &Core) -> Self {
+        Rest { idle: core.is_idle(), next_timer: core.next_timer() }
+    }
+
+    /// Whether nothing is left that can be done now.
+    fn is_over(&self, now: Mono) -> bool {
+        self.idle && self.next_timer.is_none_or(|due| due > now)
     }
 }
 

@@ -65,7 +65,10 @@ pub struct TimerKey {
 pub struct TimerWheel<T> {
     /// The last tick that has been reached.
     tick: u64,
-    levels: [Level; LEVELS],
+    /// For each level a bit for each of its slots that is not empty. Side by side: a look at all takes two cache lines.
+    occupied: [u64; LEVELS],
+    /// The first entry of each slot of each level.
+    first: [[u32; SLOTS]; LEVELS],
     /// Timers and vacant places.
     entries: Vec<Entry<T>>,
     /// The first of the vacant places, which are linked by `next`.
@@ -75,14 +78,6 @@ pub struct TimerWheel<T> {
     inserted: u64,
     /// What is about to expire; empty between calls. Kept for its memory.
     due: Vec<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    /// A bit for each slot that is not empty.
-    occupied: u64,
-    /// The first entry of each slot.
-    first: [u32; SLOTS],
 }
 
 #[derive(Debug)]
@@ -102,10 +97,10 @@ struct Entry<T> {
 impl<T> TimerWheel<T> {
     /// An empty wheel, at the time `now`.
     pub fn new(now: Mono) -> Self {
-        let empty = Level { occupied: 0, first: [NONE; SLOTS] };
         TimerWheel {
             tick: now.0 / TICK,
-            levels: [empty; LEVELS],
+            occupied: [0; LEVELS],
+            first: [[NONE; SLOTS]; LEVELS],
             entries: Vec::new(),
             vacant: NONE,
             len: 0,
@@ -165,8 +160,8 @@ impl<T> TimerWheel<T> {
     /// times in a timer's life: the module's text says how often. It is after the last `now`, unless a
     /// timer is due already.
     pub fn next_deadline(&self) -> Option<Mono> {
-        let level = self.levels.iter().position(|level| level.occupied != 0)?;
-        let slot = u64::from(self.levels[level].occupied.trailing_zeros());
+        let level = self.occupied.iter().position(|slots| *slots != 0)?;
+        let slot = u64::from(self.occupied[level].trailing_zeros());
         let span = self.tick >> shift(level + 1) << shift(level + 1);
         let tick = span | slot << shift(level);
         // Saturating: the tick after the end of the clock.
@@ -205,8 +200,8 @@ impl<T> TimerWheel<T> {
                 true => u64::MAX >> (SLOTS - 1 - slot_of(tick, level)),
                 false => u64::MAX,
             };
-            let mut slots = self.levels[level].occupied & passed;
-            self.levels[level].occupied &= !passed;
+            let mut slots = self.occupied[level] & passed;
+            self.occupied[level] &= !passed;
             while slots != 0 {
                 self.empty(level, slots.trailing_zeros() as usize);
                 slots &= slots - 1;
@@ -221,7 +216,7 @@ impl<T> TimerWheel<T> {
 
     /// Sorts the entries of a slot into those that are due and those that go to a lower level.
     fn empty(&mut self, level: usize, slot: usize) {
-        let mut index = mem::replace(&mut self.levels[level].first[slot], NONE);
+        let mut index = mem::replace(&mut self.first[level][slot], NONE);
         while index != NONE {
             let entry = &self.entries[index as usize];
             let next = entry.next;
@@ -241,8 +236,8 @@ impl<T> TimerWheel<T> {
         let level = level_of(tick, self.tick);
         let slot = slot_of(tick, level);
 
-        self.levels[level].occupied |= 1 << slot;
-        let next = mem::replace(&mut self.levels[level].first[slot], index);
+        self.occupied[level] |= 1 << slot;
+        let next = mem::replace(&mut self.first[level][slot], index);
         if next != NONE {
             self.entries[next as usize].previous = index;
         }
@@ -263,9 +258,9 @@ impl<T> TimerWheel<T> {
             self.entries[previous as usize].next = next;
             return;
         }
-        self.levels[level].first[slot] = next;
+        self.first[level][slot] = next;
         if next == NONE {
-            self.levels[level].occupied &= !(1 << slot);
+            self.occupied[level] &= !(1 << slot);
         }
     }
 

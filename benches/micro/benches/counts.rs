@@ -48,7 +48,8 @@ fn transport<W: Work>(work: W) -> W {
 #[bench::tell_same_worker_word(Tell::<Word, 0>::prepare())]
 #[bench::tell_same_worker_text(Tell::<Text, 0>::prepare())]
 #[bench::tell_other_worker(Tell::<Number, 1>::prepare())]
-#[bench::ask_same_worker(Ask::prepare())]
+#[bench::ask_same_worker(Ask::<0>::prepare())]
+#[bench::ask_other_worker(Ask::<1>::prepare())]
 #[bench::spawn_and_end(SpawnAndEnd::prepare())]
 #[bench::timer(Timers::prepare())]
 fn path<W: Work>(work: W) -> W {

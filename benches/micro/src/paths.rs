@@ -106,16 +106,16 @@ impl<M: Sample> Handler<Count> for Counter<M> {
     }
 }
 
-/// Asks an actor of the same worker, one ask after the other.
-pub struct Ask {
+/// Asks an actor of a worker, one ask after the other; the first worker is the asker's own.
+pub struct Ask<const WORKER: usize> {
     sim: Sim,
     server: ActorRef<(Question,)>,
 }
 
-impl Work for Ask {
+impl<const WORKER: usize> Work for Ask<WORKER> {
     fn prepare() -> Self {
         let mut sim = node();
-        let server = spawn_on(&mut sim, 0, Server);
+        let server = spawn_on(&mut sim, WORKER, Server);
         warm(Ask { sim, server })
     }
 

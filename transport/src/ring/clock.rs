@@ -2,24 +2,36 @@
 
 use std::time::Duration;
 
+use io_uring::types::Timespec;
+
 use crate::driver::Mono;
 
-fn read(clock: libc::clockid_t) -> Duration {
+/// Nanoseconds of a second.
+const NANOS: u64 = 1_000_000_000;
+
+fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid place for one timespec.
     let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
     assert_eq!(result, 0, "both clocks exist on every kernel");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    time
 }
 
 /// `CLOCK_MONOTONIC`: also the clock of the ring's timeouts.
 pub(super) fn now() -> Mono {
-    Mono::default().after(read(libc::CLOCK_MONOTONIC))
+    let time = read(libc::CLOCK_MONOTONIC);
+    Mono(time.tv_sec as u64 * NANOS + time.tv_nsec as u64)
+}
+
+/// A time of [`now`]'s clock, as the kernel takes it.
+pub(super) fn timespec(time: Mono) -> Timespec {
+    Timespec::new().sec(time.0 / NANOS).nsec((time.0 % NANOS) as u32)
 }
 
 /// `CLOCK_REALTIME`.
 pub(super) fn wall() -> Duration {
-    read(libc::CLOCK_REALTIME)
+    let time = read(libc::CLOCK_REALTIME);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Blocks the thread. Only for when the kernel has no memory left, and nothing else would help.

@@ -157,7 +157,7 @@ impl RingDriver {
         match wait {
             Wait::Until(time) if !news => self.park(time)?,
             _ if ring.has_entries() || ring.has_deferred() => {
-                self.submit_and_wait(|| (0, None))?;
+                self.submit_and_wait(0, None)?;
             }
             _ => return Ok(()),
         }
@@ -165,7 +165,7 @@ impl RingDriver {
             if !self.operations.submission.has_deferred() {
                 break;
             }
-            self.submit_and_wait(|| (0, None))?;
+            self.submit_and_wait(0, None)?;
         }
         if !self.operations.submission.has_entries() {
             self.ringing.clear();
@@ -179,23 +179,20 @@ impl RingDriver {
         let fuse = self.fuse.filter(|_| !self.operations.ending);
         let fuse = fuse.map(|fuse| clock::now().after(fuse));
         let fuse = fuse.filter(|fuse| time.is_none_or(|time| *fuse < time));
-        let seen = self.submit_and_wait(|| want(fuse.or(time)))?;
+        let seen = self.submit_and_wait(1, fuse.or(time))?;
         let burnt = seen == 0 && fuse.is_some_and(|fuse| clock::now() >= fuse);
         self.counters.fuses += u64::from(burnt);
         Ok(())
     }
 
     /// One system call, and the completions that it brought; more than one only if a signal came first
-    /// or the kernel was short of something. Whatever is to be submitted has been, then. `want` says
-    /// each time how many completions to wait for, and how long. Returns how many came.
-    fn submit_and_wait(
-        &mut self,
-        want: impl Fn() -> (u32, Option<Duration>),
-    ) -> Result<usize, DriverError> {
+    /// or the kernel was short of something. Whatever is to be submitted has been, then. It waits
+    /// for `want` completions, until `until` at most. Returns how many came.
+    fn submit_and_wait(&mut self, want: u32, until: Option<Mono>) -> Result<usize, DriverError> {
         let mut seen = 0;
         loop {
-            let (count, timeout) = if seen == 0 { want() } else { (0, None) };
-            let entered = self.operations.submission.enter(count, timeout)?;
+            let want = if seen == 0 { want } else { 0 };
+            let entered = self.operations.submission.enter(want, until)?;
             seen += self.reap();
             let submitted = !self.operations.submission.has_entries();
             if entered == Entered::Done || (seen > 0 && submitted) {
@@ -260,15 +257,6 @@ impl RingDriver {
         for worker in std::mem::take(&mut self.owed) {
             self.ring_doorbell(worker);
         }
-    }
-}
-
-/// How many completions to wait for until `time`, and how long that is from now.
-fn want(time: Option<Mono>) -> (u32, Option<Duration>) {
-    match time.map(|time| time.since(clock::now())) {
-        None => (1, None),
-        Some(Duration::ZERO) => (0, None),
-        Some(left) => (1, Some(left)),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     clock,
     fault::{self, EnterFault, EnterFaults},
 };
-use crate::driver::DriverError;
+use crate::driver::{DriverError, Mono};
 
 /// How often in a row the kernel may be short of something before the driver gives up: after about ten
 /// seconds.
@@ -66,6 +66,8 @@ pub(super) struct Submission {
     /// What found no room in the submission queue, in order.
     backlog: VecDeque<Unit>,
     flags: u32,
+    /// Whether the kernel takes the time when a wait ends; else it is told how long that is from now.
+    absolute: bool,
     /// How often in a row the kernel was short of something.
     busy: u32,
     faults: EnterFaults,
@@ -83,10 +85,16 @@ impl Submission {
         if ring.params().is_feature_no_iowait() {
             flags |= EnterFlags::NO_IOWAIT;
         }
+        // Linux 6.12 brought both.
+        let absolute = ring.params().is_feature_min_timeout();
+        if absolute {
+            flags |= EnterFlags::ABS_TIMER;
+        }
         Submission {
             ring,
             backlog: VecDeque::new(),
             flags: flags.bits(),
+            absolute,
             busy: 0,
             faults,
             enters: 0,
@@ -155,7 +163,7 @@ impl Submission {
         Ok(())
     }
 
-    /// The one system call: submits, and waits for `want` completions, at most for `timeout`. It does
+    /// The one system call: submits, and waits for `want` completions, at most until `until`. It does
     /// not wait while there are entries that find no room: the completion to wait for may be theirs.
     ///
     /// # Errors
@@ -163,10 +171,11 @@ impl Submission {
     pub(super) fn enter(
         &mut self,
         want: u32,
-        timeout: Option<Duration>,
+        until: Option<Mono>,
     ) -> Result<Entered, DriverError> {
         self.refill();
         let want = if self.backlog.is_empty() { want } else { 0 };
+        let (want, timeout) = self.timeout(want, until);
         let to_submit = self.ring.submission().len() as u32;
         let result = self.system_call(to_submit, want, timeout);
         // A short count is no error: the rest stays in the queue for the next call.
@@ -178,11 +187,23 @@ impl Submission {
         }
     }
 
+    /// How many completions to wait for, and the timeout as the kernel takes it.
+    fn timeout(&self, want: u32, until: Option<Mono>) -> (u32, Option<Timespec>) {
+        match until {
+            Some(until) if want > 0 && self.absolute => (want, Some(clock::timespec(until))),
+            Some(until) if want > 0 => match until.since(clock::now()) {
+                Duration::ZERO => (0, None),
+                left => (want, Some(Timespec::from(left))),
+            },
+            _ => (want, None),
+        }
+    }
+
     fn system_call(
         &mut self,
         to_submit: u32,
         want: u32,
-        timeout: Option<Duration>,
+        timeout: Option<Timespec>,
     ) -> io::Result<usize> {
         let fault = fault::of(&self.faults, self.enters);
         self.enters += 1;
@@ -191,7 +212,6 @@ impl Submission {
             Some(EnterFault::Short(most)) if most < to_submit => (most, 0),
             _ => (to_submit, want),
         };
-        let timeout = timeout.map(Timespec::from);
         let mut arguments = SubmitArgs::new();
         if let Some(timeout) = &timeout {
             arguments = arguments.timespec(timeout);
@@ -288,12 +308,14 @@ mod tests {
         }
         let before = clock::now();
         for left in [3, 1] {
-            assert_eq!(submission.enter(1, Some(Duration::from_secs(5))).unwrap(), Entered::Done);
+            let until = before.after(Duration::from_secs(5));
+            assert_eq!(submission.enter(1, Some(until)).unwrap(), Entered::Done);
             assert_eq!(submission.backlog.len(), left);
         }
         assert!(clock::now().since(before) < Duration::from_secs(2));
         let pause = Duration::from_millis(50);
-        submission.enter(1, Some(pause)).unwrap();
+        let before = clock::now();
+        submission.enter(1, Some(before.after(pause))).unwrap();
         assert!(!submission.has_entries());
         assert!(clock::now().since(before) >= pause);
     }
