@@ -110,8 +110,10 @@ impl Core {
     ) -> Option<Result<(), PushError>> {
         match origin {
             Origin::Local => {
-                let outbox = self.lanes.outbox(asking_worker(correlation))?;
-                Some(push(&mut outbox.borrow_mut()))
+                let worker = asking_worker(correlation);
+                let pushed = push(&mut self.lanes.outbox(worker)?.borrow_mut());
+                self.hurry(worker);
+                Some(pushed)
             }
             Origin::Link(peer) => {
                 let link = self.links.route(peer.node(), self.worker())?;

@@ -234,6 +234,9 @@ impl Core {
             drop(self.asks.remove(key));
             return Err(error.into());
         }
+        if to.shares_node(self.home()) && !to.shares_worker(self.home()) {
+            self.hurry(to.slot().worker());
+        }
         Ok(key)
     }
 

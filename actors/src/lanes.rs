@@ -245,6 +245,15 @@ impl Core {
             if self.publish(outbound) {
                 self.io.ring_doorbell(worker);
             }
+            self.take_home(outbound);
+        }
+    }
+
+    /// Takes in the chunks that another worker has given back.
+    fn take_home(&self, outbound: &Outbound) {
+        let mut returns = outbound.returns.borrow_mut();
+        while let Some(chunk) = returns.try_recv() {
+            self.pool.restock(chunk);
         }
     }
 
@@ -279,16 +288,36 @@ impl Core {
         was
     }
 
+    /// Somebody waits for what has just been put into the outbox to this worker. If the worker has nothing to do it
+    /// gets it at once, and not when the turn ends: it may well be busy with it by then.
+    #[inline]
+    pub(crate) fn hurry(&self, worker: usize) {
+        let Some(Some(outbound)) = self.lanes.outbound.get(worker) else { return };
+        if outbound.entry.waits() {
+            self.hand_out(outbound);
+        }
+    }
+
+    #[inline(never)]
+    fn hand_out(&self, outbound: &Outbound) {
+        let parked = outbound.entry.parker.is_parked();
+        // Once a turn: at its end the doorbell would ring in any case, but not more than once.
+        if parked && (!self.io.rings_at_once() || outbound.woken_at.get() == self.now()) {
+            return;
+        }
+        if self.publish(outbound) {
+            outbound.woken_at.set(self.now());
+            self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
+            outbound.entry.ring();
+        }
+    }
+
     /// Puts what waits for another worker into the lane. Returns whether its doorbell is to be rung.
     fn publish(&self, outbound: &Outbound) -> bool {
         let mut outbox = outbound.outbox.borrow_mut();
         let mut held = outbound.held.borrow_mut();
         if outbox.is_empty() && held.is_none() {
             return false;
-        }
-        let mut returns = outbound.returns.borrow_mut();
-        while let Some(chunk) = returns.try_recv() {
-            self.pool.restock(chunk);
         }
         let mut crossings = outbound.crossings.borrow_mut();
         let mut published = false;

@@ -135,7 +135,7 @@ impl Worker {
     fn sleep(&mut self, wait: Wait) -> Result<(), DriverError> {
         for _ in 0..2 {
             self.enter_kernel(wait)?;
-            let fuses = self.core.io.counters().fuses;
+            let fuses = self.core.io.fuses();
             if std::mem::replace(&mut self.fuses, fuses) == fuses || !self.has_mail() {
                 return Ok(());
             }

@@ -88,12 +88,21 @@ impl Driver for SimDriver {
         self.world.borrow_mut().ring_sibling(self.worker, worker);
     }
 
+    fn rings_at_once(&self) -> bool {
+        true
+    }
+
     fn doorbell(&self) -> Arc<dyn Doorbell> {
         Arc::new(Bell { ringer: self.world.borrow().ringer(), worker: self.worker })
     }
 
     fn in_flight(&self) -> usize {
         self.world.borrow().in_flight(self.worker)
+    }
+
+    fn fuses(&self) -> u64 {
+        // Nobody has to wait for what is lost: nothing is.
+        0
     }
 
     fn counters(&self) -> DriverCounters {

@@ -90,6 +90,11 @@ impl Io {
         self.0.borrow_mut().ring_doorbell(worker);
     }
 
+    /// Whether a doorbell that a thread rings itself is no slower: [`Driver::rings_at_once`].
+    pub fn rings_at_once(&self) -> bool {
+        self.0.borrow().rings_at_once()
+    }
+
     /// This worker's own doorbell, for other threads.
     pub fn doorbell(&self) -> Arc<dyn Doorbell> {
         self.0.borrow().doorbell()
@@ -98,6 +103,11 @@ impl Io {
     /// Operations in flight.
     pub fn in_flight(&self) -> usize {
         self.0.borrow().in_flight()
+    }
+
+    /// Waits that a fuse has ended: [`Driver::fuses`].
+    pub fn fuses(&self) -> u64 {
+        self.0.borrow().fuses()
     }
 
     /// Counters since the start.

@@ -156,11 +156,18 @@ pub trait Driver {
     /// Rings the doorbell of another worker of the node with the next [`enter`](Self::enter).
     fn ring_doorbell(&mut self, worker: usize);
 
+    /// Whether a [`Doorbell`] that is rung by a thread itself wakes a worker no later than one that is rung with
+    /// [`ring_doorbell`](Self::ring_doorbell).
+    fn rings_at_once(&self) -> bool;
+
     /// This worker's own doorbell, for other threads.
     fn doorbell(&self) -> Arc<dyn Doorbell>;
 
     /// Operations in flight.
     fn in_flight(&self) -> usize;
+
+    /// [`DriverCounters::fuses`], which is asked for after each wait.
+    fn fuses(&self) -> u64;
 
     /// Counters since the start.
     fn counters(&self) -> DriverCounters;

@@ -88,6 +88,11 @@ impl Bell {
         entry.build().user_data(user_data)
     }
 
+    /// Whether threads ring it with MSG_RING.
+    pub(super) fn rings_directly(&self) -> bool {
+        self.directly
+    }
+
     /// Rings, from any thread.
     fn ring(&self) {
         if !(self.directly && self.ring_directly()) {

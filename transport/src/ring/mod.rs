@@ -302,12 +302,20 @@ impl Driver for RingDriver {
         unsafe { self.operations.submission.push(Unit::single(entry)) };
     }
 
+    fn rings_at_once(&self) -> bool {
+        self.bell.rings_directly()
+    }
+
     fn doorbell(&self) -> Arc<dyn Doorbell> {
         self.ring_bell()
     }
 
     fn in_flight(&self) -> usize {
         self.operations.in_flight()
+    }
+
+    fn fuses(&self) -> u64 {
+        self.counters.fuses
     }
 
     fn counters(&self) -> DriverCounters {
