@@ -51,7 +51,10 @@ impl Entry {
         let entry = Entry {
             commands,
             parker: Parker::new(),
-            attention: Attention { looking: AtomicBool::new(false), called: AtomicBool::new(false) },
+            attention: Attention {
+                looking: AtomicBool::new(false),
+                called: AtomicBool::new(false),
+            },
             wakeups_lost: AtomicU64::new(0),
             doorbell: OnceLock::new(),
         };

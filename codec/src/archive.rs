@@ -219,7 +219,7 @@ pub(crate) fn write_frame<M: Archivable>(
         },
     }
     if let Some(extensions) = extensions {
-        spare[HEADER_LEN..payload_start].write_copy_of_slice(&extensions.encode());
+        extensions.write(&mut spare[HEADER_LEN..payload_start]);
     }
     spare[..HEADER_LEN].write_copy_of_slice(&header.to_bytes());
     // SAFETY: header, extensions, payload and padding were all just written, as one whole frame whose
@@ -259,11 +259,44 @@ pub(crate) fn write_flat<M: Archivable>(
     };
     let (head, body) = room.split_at_mut(HEADER_LEN);
     head.write_copy_of_slice(&header.to_bytes());
+    write_flat_body(body, message);
+    true
+}
+
+/// As [`write_flat`], with extensions.
+pub(crate) fn write_flat_extended<M: Archivable>(
+    chunk: &mut ChunkWriter,
+    mut header: Header,
+    extensions: &Extensions,
+    message: &M,
+) -> bool {
+    let extension_len = extensions.encoded_len();
+    header.message = M::ID;
+    header.payload_len = const { size_of::<M>() as u32 };
+    header.extension_len = extension_len as u16;
+    header.set_foreign(false);
+    let frame_len = HEADER_LEN + extension_len + const { padded(size_of::<M>()) };
+    let Some(room) = chunk.spare_mut().get_mut(..frame_len) else {
+        return false;
+    };
+    let (head, rest) = room.split_at_mut(HEADER_LEN);
+    let (between, body) = rest.split_at_mut(extension_len);
+    head.write_copy_of_slice(&header.to_bytes());
+    extensions.write(between);
+    write_flat_body(body, message);
+    // SAFETY: header, extensions, payload and padding were all just written, as one whole frame whose
+    // payload is an archive of the type that its message id names: see `write_flat`.
+    unsafe { chunk.commit(frame_len) };
+    true
+}
+
+/// Writes a flat message and the padding behind it into room of just their length.
+#[inline(always)]
+fn write_flat_body<M: Archivable>(body: &mut [MaybeUninit<u8>], message: &M) {
     if let Some(last) = body.last_chunk_mut::<FRAME_ALIGN>() {
         *last = [MaybeUninit::new(0); FRAME_ALIGN];
     }
     body[..size_of::<M>()].write_copy_of_slice(flat_bytes(message));
-    true
 }
 
 /// The bytes of a flat message, which are its archive.

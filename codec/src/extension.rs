@@ -17,7 +17,7 @@
 //!
 //! Records with other tags are skipped: a later version may send them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, mem::MaybeUninit, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -96,29 +96,37 @@ impl Extensions {
     /// The records.
     pub(crate) fn encode(&self) -> Encoded {
         let mut encoded = Encoded::new();
-        self.encode_into(&mut encoded);
+        self.each_block(|block| encoded.extend_from_slice(&block));
         encoded
     }
 
-    fn encode_into(&self, out: &mut Encoded) {
+    /// Writes the records into room of just their length.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub(crate) fn write(&self, room: &mut [MaybeUninit<u8>]) {
+        let (blocks, rest) = room.as_chunks_mut();
+        let mut blocks = blocks.iter_mut();
+        self.each_block(|block| {
+            *blocks.next().expect("there is room for all records") = block.map(MaybeUninit::new);
+        });
+        assert!(blocks.len() == 0 && rest.is_empty(), "there is room for more than all records");
+    }
+
+    /// The records, block by block.
+    #[inline(always)]
+    fn each_block(&self, mut take: impl FnMut([u8; FRAME_ALIGN])) {
         if let Some(remaining) = self.remaining {
-            push_head(out, TAG_DEADLINE, FRAME_ALIGN);
-            out.extend_from_slice(&[0; 4]);
             let nanos = u64::try_from(remaining.as_nanos()).unwrap_or(u64::MAX);
-            out.extend_from_slice(&nanos.to_le_bytes());
+            take(head_block(TAG_DEADLINE, 1, nanos));
         }
         if !self.chain.is_empty() {
-            push_head(out, TAG_CHAIN, (1 + self.chain.len()) * FRAME_ALIGN);
-            out.extend_from_slice(&[0; 12]);
-            for address in &self.chain {
-                out.extend_from_slice(&address.to_bytes());
-            }
+            take(head_block(TAG_CHAIN, 1 + self.chain.len(), 0));
+            self.chain.iter().for_each(|address| take(address.to_bytes()));
         }
         if let Some((node, incarnation)) = self.origin {
-            push_head(out, TAG_ORIGIN, FRAME_ALIGN);
-            out.extend_from_slice(&[0; 4]);
-            out.extend_from_slice(&node.bits().to_le_bytes());
-            out.extend_from_slice(&incarnation.to_le_bytes());
+            let word = u64::from(node.bits()) | u64::from(incarnation) << 32;
+            take(head_block(TAG_ORIGIN, 1, word));
         }
     }
 
@@ -158,9 +166,10 @@ impl Extensions {
     }
 }
 
-fn push_head(out: &mut Encoded, tag: u16, len: usize) {
-    out.extend_from_slice(&tag.to_le_bytes());
-    out.extend_from_slice(&(len as u16).to_le_bytes());
+/// The first block of a record of so many: its tag and length, 4 zero bytes, and a number.
+fn head_block(tag: u16, blocks: usize, word: u64) -> [u8; FRAME_ALIGN] {
+    let len = (blocks * FRAME_ALIGN) as u16;
+    (u128::from(tag) | u128::from(len) << 16 | u128::from(word) << 64).to_le_bytes()
 }
 
 /// The last 8 bytes of a record of exactly 16.
@@ -192,6 +201,11 @@ mod tests {
         };
         let bytes = sent.encode();
         assert_eq!(bytes.len(), sent.encoded_len());
+        let mut written = vec![MaybeUninit::new(0xff); bytes.len()];
+        sent.write(&mut written);
+        // SAFETY: all of them have been written, at the latest when the vector was made.
+        let written = written.into_iter().map(|byte| unsafe { byte.assume_init() });
+        assert!(written.eq(bytes.iter().copied()));
         assert_eq!(Extensions::parse(&bytes), Ok(sent));
     }
 

@@ -10,7 +10,9 @@ use rkyv::ser::allocator::Arena;
 
 use crate::{
     address::{Address, Slot},
-    archive::{Archivable, Archived, WriteError, is_flat, write_flat, write_frame},
+    archive::{
+        Archivable, Archived, WriteError, is_flat, write_flat, write_flat_extended, write_frame,
+    },
     chunk::{ChunkPool, ChunkWriter, Lease, Lender, MAX_CHUNK, PoolExhausted, SealedChunk},
     extension::Extensions,
     frame::{FLAG_SHARED, FRAME_ALIGN, Frame, Frames, HEADER_LEN, Header, Kind, padded},
@@ -270,6 +272,23 @@ impl Outbox {
         !full && size_of::<M>() <= self.limits.max_payload && write_flat(open, header, message)
     }
 
+    /// As [`append_flat`](Self::append_flat), with extensions.
+    #[inline(never)]
+    fn append_flat_extended<M: Archivable>(
+        &mut self,
+        header: Header,
+        extensions: &Extensions,
+        message: &M,
+        bounded: bool,
+    ) -> bool {
+        let full = bounded && self.is_full();
+        let Some(open) = &mut self.open else { return false };
+        !full
+            && !extensions.is_too_long()
+            && size_of::<M>() <= self.limits.max_payload
+            && write_flat_extended(open, header, extensions, message)
+    }
+
     /// Archives a message at the end.
     ///
     /// # Errors
@@ -283,11 +302,14 @@ impl Outbox {
         admission: Admission,
     ) -> Result<(), PushError> {
         let bounded = admission == Admission::Bounded;
-        if const { is_flat::<M>() }
-            && extensions.is_none()
-            && self.append_flat(header, message, bounded)
-        {
-            return Ok(());
+        if const { is_flat::<M>() } {
+            let appended = match extensions {
+                None => self.append_flat(header, message, bounded),
+                Some(extensions) => self.append_flat_extended(header, extensions, message, bounded),
+            };
+            if appended {
+                return Ok(());
+            }
         }
         if bounded && self.is_full() {
             return Err(PushError::Full);

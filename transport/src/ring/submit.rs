@@ -168,11 +168,7 @@ impl Submission {
     ///
     /// # Errors
     /// Only those after which the ring is of no more use.
-    pub(super) fn enter(
-        &mut self,
-        want: u32,
-        until: Option<Mono>,
-    ) -> Result<Entered, DriverError> {
+    pub(super) fn enter(&mut self, want: u32, until: Option<Mono>) -> Result<Entered, DriverError> {
         self.refill();
         let want = if self.backlog.is_empty() { want } else { 0 };
         let (want, timeout) = self.timeout(want, until);
