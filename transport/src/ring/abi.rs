@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Removal = 7,
     /// A message that tells whether messages arrive. Nothing else comes of it.
     Trial = 8,
+    /// The alarm that ends a wait.
+    Alarm = 9,
 }
 
 /// What goes through the kernel with an entry and comes back with its completions: from the top,
@@ -63,6 +65,7 @@ pub(super) fn parse(user_data: u64) -> Option<(Kind, OperationKey)> {
         6 => Kind::Eventfd,
         7 => Kind::Removal,
         8 => Kind::Trial,
+        9 => Kind::Alarm,
         _ => return None,
     };
     let key = OperationKey {
@@ -76,7 +79,7 @@ pub(super) fn parse(user_data: u64) -> Option<(Kind, OperationKey)> {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 8] = [
+    const KINDS: [Kind; 9] = [
         Kind::Operation,
         Kind::Deadline,
         Kind::Cancel,
@@ -85,6 +88,7 @@ mod tests {
         Kind::Eventfd,
         Kind::Removal,
         Kind::Trial,
+        Kind::Alarm,
     ];
 
     #[test]

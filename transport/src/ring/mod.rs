@@ -8,7 +8,7 @@
 //! - `slots` keeps every operation in flight, with all memory that the kernel uses for it.
 //! - `prepare` writes the entries that ask the kernel for it, `complete` reads the results.
 //! - `submit` is the ring: the queues, and the one system call.
-//! - `operations` drives all these; `doorbell` wakes rings; `clock` tells time.
+//! - `operations` drives all these; `doorbell` wakes rings; `alarm` ends waits; `clock` tells time.
 //! - `sockets` makes sockets, `unix_path` keeps their paths.
 //! - `start` sets a ring up, [`probe`] asks the kernel what it has.
 //! - `fault` lets system calls go wrong, for tests.
@@ -30,6 +30,7 @@
 mod abi;
 mod address;
 mod affinity;
+mod alarm;
 mod clock;
 mod complete;
 mod doorbell;
@@ -59,6 +60,7 @@ use io_uring::cqueue;
 
 use self::{
     abi::Kind,
+    alarm::Alarm,
     doorbell::Bell,
     operations::Operations,
     submit::{Entered, Submission, Unit},
@@ -102,6 +104,7 @@ pub struct RingDriver {
     owed: Vec<usize>,
     /// Paths of Unix sockets that this driver has bound.
     paths: Vec<BoundPath>,
+    alarm: Alarm,
     /// How long a park may last: see [`RingConfig::park_fuse`].
     fuse: Option<Duration>,
     counters: DriverCounters,
@@ -130,6 +133,7 @@ impl RingDriver {
             ringing: Vec::new(),
             owed: Vec::new(),
             paths: Vec::new(),
+            alarm: Alarm::default(),
             fuse: config.park_fuse,
             counters: DriverCounters::default(),
             abandoned: false,
@@ -179,10 +183,29 @@ impl RingDriver {
         let fuse = self.fuse.filter(|_| !self.operations.ending);
         let fuse = fuse.map(|fuse| clock::now().after(fuse));
         let fuse = fuse.filter(|fuse| time.is_none_or(|time| *fuse < time));
-        let seen = self.submit_and_wait(1, fuse.or(time))?;
+        let seen = match time {
+            // A fuse tells whether anything but itself has ended a wait.
+            Some(time) if self.fuse.is_none() && !self.operations.ending => {
+                self.wait_with_alarm(time)?
+            }
+            _ => self.submit_and_wait(1, fuse.or(time))?,
+        };
         let burnt = seen == 0 && fuse.is_some_and(|fuse| clock::now() >= fuse);
         self.counters.fuses += u64::from(burnt);
         Ok(())
+    }
+
+    /// Submits and waits until `time`, or until an alarm that rings earlier.
+    fn wait_with_alarm(&mut self, time: Mono) -> Result<usize, DriverError> {
+        if let Some(entry) = self.alarm.entry(time) {
+            // SAFETY: what the entry points to belongs to the alarm, which does not change it until the
+            // entry's completion is in. If the driver goes before, nobody submits for it any more.
+            unsafe { self.operations.submission.push(Unit::single(entry)) };
+        }
+        let until = (!self.alarm.rings_by(time)).then_some(time);
+        let seen = self.submit_and_wait(1, until)?;
+        self.alarm.waited(seen);
+        Ok(seen)
     }
 
     /// One system call, and the completions that it brought; more than one only if a signal came first
@@ -234,6 +257,7 @@ impl RingDriver {
             }
             // Too late: the timeout has fired, and its own completion says so.
             Some((Kind::Removal, _)) => {}
+            Some((Kind::Alarm, _)) => self.alarm.rang(),
             // It was not taken in when the ring was made: no wake for anybody.
             Some((Kind::Trial, _)) => {}
             None => self.operations.strays += 1,

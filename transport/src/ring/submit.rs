@@ -316,6 +316,29 @@ mod tests {
         assert!(clock::now().since(before) >= pause);
     }
 
+    /// As on a kernel before 6.12.
+    fn without_absolute_times(mut submission: Submission) -> Submission {
+        submission.absolute = false;
+        submission.flags &= !EnterFlags::ABS_TIMER.bits();
+        submission
+    }
+
+    #[test]
+    fn a_wait_ends_in_time_on_new_kernels_and_on_old_ones() {
+        for old in [false, true] {
+            let submission = Submission::new(start(&RingConfig::default()).unwrap(), Vec::new());
+            let mut submission = if old { without_absolute_times(submission) } else { submission };
+            let before = clock::now();
+            let until = before.after(Duration::from_millis(20));
+            submission.enter(1, Some(until)).unwrap();
+            assert!(clock::now() >= until && clock::now() < before.after(Duration::from_secs(5)));
+            // What is past ends it at once.
+            submission.enter(1, Some(before)).unwrap();
+            submission.enter(1, Some(Mono::default())).unwrap();
+            assert!(clock::now() < before.after(Duration::from_secs(5)));
+        }
+    }
+
     #[test]
     fn r07_a_kernel_that_stays_short_of_something_is_given_up() {
         for errno in [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR] {

@@ -55,6 +55,55 @@ fn the_end_of_a_wait_is_no_fault() {
 }
 
 #[test]
+fn an_alarm_is_set_once_for_many_waits_and_ends_one_of_them() {
+    let mut driver = driver();
+    let bell = driver.doorbell();
+    let begun = driver.now();
+    let end = begun.after(Duration::from_millis(300));
+    let wait = |driver: &mut RingDriver, until| {
+        driver.enter(Wait::Until(Some(until)), &mut Vec::new()).unwrap();
+    };
+    // The first wait that something else ends shows that an alarm is worth while.
+    for _ in 0..2 {
+        bell.ring();
+        wait(&mut driver, end);
+    }
+    assert!(driver.alarm.rings_by(end));
+    // Those that may take longer are covered by it, and a shorter one still ends in time.
+    for later in [0, 1, 1000] {
+        bell.ring();
+        wait(&mut driver, end.after(Duration::from_millis(later)));
+    }
+    let soon = driver.now().after(Duration::from_millis(5));
+    wait(&mut driver, soon);
+    assert!(driver.now() >= soon && driver.now() < end);
+    assert!(driver.alarm.rings_by(end));
+    wait(&mut driver, end.after(Duration::from_secs(60)));
+    assert!(driver.now() >= end && driver.now() < begun.after(Duration::from_secs(30)));
+    assert!(!driver.alarm.rings_by(end));
+    assert_eq!((driver.counters().strays, driver.counters().doorbells_heard), (0, 5));
+    // What the time ends has a timeout of its own, which is no completion.
+    let soon = driver.now().after(Duration::from_millis(5));
+    wait(&mut driver, soon);
+    assert!(driver.now() >= soon && !driver.alarm.rings_by(soon));
+}
+
+#[test]
+fn a_driver_with_an_alarm_that_is_set_goes_away() {
+    let mut driver = driver();
+    let end = driver.now().after(Duration::from_secs(600));
+    for _ in 0..2 {
+        driver.doorbell().ring();
+        driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
+    }
+    assert!(driver.alarm.rings_by(end));
+    driver.quiesce(Duration::from_secs(5)).unwrap();
+    let soon = driver.now().after(Duration::from_millis(5));
+    driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
+    assert_eq!(driver.counters().strays, 0);
+}
+
+#[test]
 fn a_waker_that_is_replaced_or_forgotten_comes_back_to_be_dropped() {
     let mut driver = driver();
     let (key, _other) = receive(&mut driver);
