@@ -1,6 +1,11 @@
 //! A panic is contained: it ends its actor or its task, is reported by name, and nothing else notices.
 #![allow(missing_docs, reason = "tests are named after what they show")]
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use annulus::{Exit, SpawnError, prelude::*};
 use annulus_tests::{PATIENCE, Shared, comes_to_rest, ends, log::Mark, messages::*};
 
@@ -43,17 +48,24 @@ fn a_panic_in_a_handler_ends_its_actor_only_and_is_reported_by_name() {
 /// Panics wherever it is told to.
 struct Fragile {
     place: &'static str,
+    /// Whether its task has begun.
+    begun: Arc<AtomicBool>,
 }
 
 impl Actor for Fragile {
     type Protocol = (Ping, Number);
 
     async fn started(&mut self, context: &mut Context<Self>) {
-        let place = self.place;
+        let (place, begun) = (self.place, self.begun.clone());
+        let begins = move || begun.store(true, Ordering::Relaxed);
         match place {
             "started" => panic!("in {place}"),
-            "task" => context.task(async move |_| panic!("in {place}")),
+            "task" => context.task(async move |_| {
+                begins();
+                panic!("in {place}")
+            }),
             "section" => context.task(async move |fragile| {
+                begins();
                 let ran = fragile.with(move |_, _| panic!("in {place}"));
                 let _: Result<(), _> = ran.await;
             }),
@@ -74,6 +86,10 @@ impl Handler<Ping> for Fragile {
 
 impl Handler<Number> for Fragile {
     async fn handle(&mut self, number: Msg<Number>, context: &mut Context<Self>) -> Number {
+        // An actor may be stopped before its task has begun.
+        while matches!(self.place, "task" | "section") && !self.begun.load(Ordering::Relaxed) {
+            context.sleep(Duration::from_millis(1)).await;
+        }
         if self.place == "after a nap" {
             context.sleep(Duration::from_millis(1)).await;
             panic!("in after a nap");
@@ -93,7 +109,7 @@ fn a_panic_anywhere_in_an_actor_is_contained() {
     let node = Node::builder("ann").start().unwrap();
     for place in ["started", "section", "task", "stopped", "drop", "after a nap"] {
         let mark = Mark::now();
-        let fragile = node.spawn(Fragile { place }).unwrap();
+        let fragile = node.spawn(Fragile { place, begun: Arc::default() }).unwrap();
         ends(place, {
             let ended = node.run(async move || {
                 let number = fragile.ask(Number { number: 1 }).await.is_ok();
