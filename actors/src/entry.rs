@@ -98,8 +98,8 @@ impl Entry {
 
     /// There are commands.
     pub(crate) fn call(&self) {
-        // Release: whoever sees it sees the command.
-        self.attention.called.store(true, Ordering::Release);
+        // Release: whoever sees it sees the command, and those of all who have called before.
+        self.attention.called.swap(true, Ordering::AcqRel);
     }
 
     /// Whether there may be commands.

@@ -293,7 +293,8 @@ impl Core {
     #[inline]
     pub(crate) fn hurry(&self, worker: usize) {
         let Some(Some(outbound)) = self.lanes.outbound.get(worker) else { return };
-        if outbound.entry.waits() {
+        // What a worker that ends says last goes nowhere.
+        if outbound.entry.waits() && !self.ending.get() {
             self.hand_out(outbound);
         }
     }
@@ -301,7 +302,7 @@ impl Core {
     #[inline(never)]
     fn hand_out(&self, outbound: &Outbound) {
         let parked = outbound.entry.parker.is_parked();
-        // Once a turn: at its end the doorbell would ring in any case, but not more than once.
+        // Once for each look at the clock: at the end of the turn the doorbell would ring in any case, but only once.
         if parked && (!self.io.rings_at_once() || outbound.woken_at.get() == self.now()) {
             return;
         }

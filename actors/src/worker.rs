@@ -63,7 +63,8 @@ impl Worker {
         spin: Option<Duration>,
     ) -> Self {
         let spin = Spin::new(spin, core.now());
-        Worker { core, commands, spin, parked: false, spinning: false, woken: Vec::new(), fuses: 0 }
+        let fuses = core.io.fuses();
+        Worker { core, commands, spin, parked: false, spinning: false, woken: Vec::new(), fuses }
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -166,7 +167,7 @@ impl Worker {
         // At once: other workers may wait for it. Doorbells ring when the kernel is entered, so that is next if
         // there is nothing else.
         core.flush_lanes();
-        let mut rest = Rest::of(&core);
+        let mut rest = self.rest(busy, begun, called);
         if !rest.is_over(core.now()) {
             core.expire_timers();
             core.announce_room();
@@ -176,13 +177,19 @@ impl Worker {
             core.flush_links();
             busy |= core.run_steps();
             core.flush_lanes();
-            rest = Rest::of(&core);
-        }
-        if busy {
-            core.clock.read(&core);
-            self.spin.was_busy(begun, core.now(), called);
+            rest = self.rest(busy, begun, called);
         }
         self.park(rest)
+    }
+
+    /// What is left to do. It is looked for after the clock has been read: who hears of a slow handler then may run
+    /// code of the user's.
+    fn rest(&mut self, busy: bool, begun: Mono, called: bool) -> Rest {
+        if busy {
+            self.core.clock.read(&self.core);
+            self.spin.was_busy(begun, self.core.now(), called);
+        }
+        Rest::of(&self.core)
     }
 
     /// Waits for a moment, or until something comes from another worker or the kernel.

@@ -270,6 +270,8 @@ pub(crate) fn write_flat_extended<M: Archivable>(
     extensions: &Extensions,
     message: &M,
 ) -> bool {
+    const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
+    assert!(const { is_flat::<M>() } && !extensions.is_too_long());
     let extension_len = extensions.encoded_len();
     header.message = M::ID;
     header.payload_len = const { size_of::<M>() as u32 };

@@ -28,6 +28,18 @@ pub(super) fn timespec(time: Mono) -> Timespec {
     Timespec::new().sec(time.0 / NANOS).nsec((time.0 % NANOS) as u32)
 }
 
+/// Whether [`now`]'s clock is not the kernel's own, because the process is in a time namespace.
+pub(super) fn is_shifted() -> bool {
+    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    offsets.lines().any(is_shift)
+}
+
+/// Whether this line of the offsets, name, seconds and nanoseconds, shifts the monotonic clock.
+fn is_shift(line: &str) -> bool {
+    let mut fields = line.split_whitespace();
+    fields.next() == Some("monotonic") && fields.any(|number| number != "0")
+}
+
 /// `CLOCK_REALTIME`.
 pub(super) fn wall() -> Duration {
     let time = read(libc::CLOCK_REALTIME);
@@ -68,6 +80,14 @@ pub(super) fn entropy(out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shifted_clock_is_known_by_its_offsets() {
+        assert!(!is_shift("monotonic           0         0"));
+        assert!(!is_shift("boottime      -86400         0"));
+        assert!(is_shift("monotonic      86400         0"));
+        assert!(is_shift("monotonic          0         5"));
+    }
 
     #[test]
     fn the_monotonic_clock_never_goes_back() {

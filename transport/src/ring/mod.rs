@@ -24,7 +24,8 @@
 //!
 //! # Why a wait always ends
 //! The wait asks for one completion. Every operation, every failed doorbell and every doorbell that
-//! comes in is one; the deadline of the wait is the system call's own timeout. Should a wake-up be lost
+//! comes in is one; the deadline of the wait is the system call's own timeout, or an alarm that rings
+//! no later and is a completion too. Should a wake-up be lost
 //! all the same, [`RingConfig::park_fuse`] helps to find out.
 
 mod abi;
@@ -184,15 +185,18 @@ impl RingDriver {
         let fuse = fuse.map(|fuse| clock::now().after(fuse));
         let fuse = fuse.filter(|fuse| time.is_none_or(|time| *fuse < time));
         let seen = match time {
-            // A fuse tells whether anything but itself has ended a wait.
-            Some(time) if self.fuse.is_none() && !self.operations.ending => {
-                self.wait_with_alarm(time)?
-            }
+            Some(time) if self.may_set_alarm() => self.wait_with_alarm(time)?,
             _ => self.submit_and_wait(1, fuse.or(time))?,
         };
         let burnt = seen == 0 && fuse.is_some_and(|fuse| clock::now() >= fuse);
         self.counters.fuses += u64::from(burnt);
         Ok(())
+    }
+
+    /// Whether waits may be ended by an alarm. A fuse tells whether anything but itself has ended a wait.
+    fn may_set_alarm(&self) -> bool {
+        let absolute = self.operations.submission.takes_absolute_times();
+        absolute && self.fuse.is_none() && !self.operations.ending
     }
 
     /// Submits and waits until `time`, or until an alarm that rings earlier.

@@ -8,17 +8,18 @@ use std::os::fd::AsRawFd;
 use io_uring::{
     opcode,
     squeue::Entry,
-    types::{Fd, FsyncFlags, TimeoutFlags, Timespec},
+    types::{Fd, FsyncFlags, TimeoutFlags},
 };
 
 use super::{
     abi::{self, Kind, MAX_TRANSFER},
     address::Address,
+    clock,
     slots::{Block, Memory, Slot},
     submit::Unit,
 };
 use crate::{
-    driver::{Data, Descriptor, Detached, Fill, MAX_PIECES, Mono, Operation, OperationKey},
+    driver::{Data, Descriptor, Detached, Fill, MAX_PIECES, Operation, OperationKey},
     endpoint::Endpoint,
 };
 
@@ -36,7 +37,7 @@ pub(super) fn prepare(slot: &mut Slot, key: OperationKey) -> Result<Unit, i32> {
         return Ok(Unit::single(entry));
     };
     let time = &mut slot.block.memory().deadline;
-    *time = timespec(deadline);
+    *time = clock::timespec(deadline);
     let flags = TimeoutFlags::ABS;
     let tag = abi::user_data(Kind::Deadline, key);
     Ok(if on_thread {
@@ -109,12 +110,6 @@ fn fd(descriptor: &Descriptor) -> Result<Fd, i32> {
         Detached::Os(fd) => Ok(Fd(fd.as_raw_fd())),
         Detached::Simulated(_) => Err(libc::EBADF),
     }
-}
-
-/// The ring's clock is the monotonic one, as the driver's.
-fn timespec(at: Mono) -> Timespec {
-    const SECOND: u64 = 1_000_000_000;
-    Timespec::new().sec(at.0 / SECOND).nsec((at.0 % SECOND) as u32)
 }
 
 /// Offsets from 2^63 on mean something else to the kernel: the position of the file, for one.

@@ -85,8 +85,8 @@ impl Submission {
         if ring.params().is_feature_no_iowait() {
             flags |= EnterFlags::NO_IOWAIT;
         }
-        // Linux 6.12 brought both.
-        let absolute = ring.params().is_feature_min_timeout();
+        // Linux 6.12 brought both. In a time namespace the kernel takes times for those of its own clock.
+        let absolute = ring.params().is_feature_min_timeout() && !clock::is_shifted();
         if absolute {
             flags |= EnterFlags::ABS_TIMER;
         }
@@ -181,6 +181,11 @@ impl Submission {
             Ok(_) => self.entered(),
             Err(error) => self.entered_badly(error, want > 0),
         }
+    }
+
+    /// Whether waits may end at a time; else they end after one.
+    pub(super) fn takes_absolute_times(&self) -> bool {
+        self.absolute
     }
 
     /// How many completions to wait for, and the timeout as the kernel takes it.

@@ -59,7 +59,7 @@ fn an_alarm_is_set_once_for_many_waits_and_ends_one_of_them() {
     let mut driver = driver();
     let bell = driver.doorbell();
     let begun = driver.now();
-    let end = begun.after(Duration::from_millis(300));
+    let end = begun.after(Duration::from_secs(1));
     let wait = |driver: &mut RingDriver, until| {
         driver.enter(Wait::Until(Some(until)), &mut Vec::new()).unwrap();
     };
