@@ -234,7 +234,7 @@ impl Core {
             drop(self.asks.remove(key));
             return Err(error.into());
         }
-        if to.shares_node(self.home()) && !to.shares_worker(self.home()) {
+        if to.shares_node(self.home()) {
             self.hurry(to.slot().worker());
         }
         Ok(key)

@@ -107,7 +107,8 @@ impl TurnClock {
     pub(crate) fn read(&self, core: &Core) -> bool {
         core.refresh_now();
         let now = core.now();
-        let took = now.since(self.looked.get());
+        let nanos = now.0.saturating_sub(self.looked.get().0);
+        let took = Duration::from_nanos(nanos);
         if took >= core.limits().slow_handler {
             self.report(took);
         }
@@ -116,7 +117,6 @@ impl TurnClock {
         let most = MOST.min(self.given.get() * 2);
         // As many messages as would have taken the time; mostly there is no need to divide.
         let fits = LOOK_AFTER_NANOS * handled.max(1);
-        let nanos = now.0.saturating_sub(self.looked.get().0);
         let given = if fits >= nanos.saturating_mul(u64::from(most)) {
             most
         } else {

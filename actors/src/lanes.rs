@@ -271,9 +271,8 @@ impl Core {
             if !outbound.entry.waits() || self.was_woken(outbound) {
                 // It may be about to, or there will be time for it.
                 self.lanes.touched.set(self.lanes.touched.get() | bit_of(worker));
-            } else if self.publish(outbound) {
-                self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
-                outbound.entry.ring();
+            } else {
+                self.publish_early(outbound);
             }
         }
     }
@@ -306,11 +305,19 @@ impl Core {
         if parked && (!self.io.rings_at_once() || outbound.woken_at.get() == self.now()) {
             return;
         }
-        if self.publish(outbound) {
+        if self.publish_early(outbound) {
             outbound.woken_at.set(self.now());
+        }
+    }
+
+    /// Publishes what waits for a worker in the middle of a turn, and wakes it if it sleeps. Returns whether it did.
+    fn publish_early(&self, outbound: &Outbound) -> bool {
+        let ring = self.publish(outbound);
+        if ring {
             self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
             outbound.entry.ring();
         }
+        ring
     }
 
     /// Puts what waits for another worker into the lane. Returns whether its doorbell is to be rung.

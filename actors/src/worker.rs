@@ -189,7 +189,7 @@ impl Worker {
             self.core.clock.read(&self.core);
             self.spin.was_busy(begun, self.core.now(), called);
         }
-        Rest::of(&self.core)
+        Rest { idle: self.core.is_idle(), next_timer: self.core.next_timer() }
     }
 
     /// Waits for a moment, or until something comes from another worker or the kernel.
@@ -252,10 +252,6 @@ struct Rest {
 }
 
 impl Rest {
-    fn of(core: &Core) -> Self {
-        Rest { idle: core.is_idle(), next_timer: core.next_timer() }
-    }
-
     /// Whether nothing is left that can be done now.
     fn is_over(&self, now: Mono) -> bool {
         self.idle && self.next_timer.is_none_or(|due| due > now)

@@ -25,8 +25,8 @@
 //! # Why a wait always ends
 //! The wait asks for one completion. Every operation, every failed doorbell and every doorbell that
 //! comes in is one; the deadline of the wait is the system call's own timeout, or an alarm that rings
-//! no later and is a completion too. Should a wake-up be lost
-//! all the same, [`RingConfig::park_fuse`] helps to find out.
+//! no later and is a completion too. Should a wake-up be lost all the same, [`RingConfig::park_fuse`]
+//! helps to find out.
 
 mod abi;
 mod address;
