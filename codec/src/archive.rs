@@ -236,20 +236,27 @@ pub(crate) const fn is_flat<M: Archivable>() -> bool {
     M::COPY_OPTIMIZATION.is_enabled() && same_size
 }
 
+/// The header of a frame with a flat message in it.
+#[inline(always)]
+fn flat_header<M: Archivable>(mut header: Header, extension_len: u16) -> Header {
+    const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
+    assert!(const { is_flat::<M>() });
+    header.message = M::ID;
+    header.payload_len = const { size_of::<M>() as u32 };
+    header.extension_len = extension_len;
+    header.set_foreign(false);
+    header
+}
+
 /// Writes one whole frame without extensions at the end of a chunk, for a message that
 /// [`is_flat`]. Returns whether there was room.
 #[inline(always)]
 pub(crate) fn write_flat<M: Archivable>(
     chunk: &mut ChunkWriter,
-    mut header: Header,
+    header: Header,
     message: &M,
 ) -> bool {
-    const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
-    assert!(const { is_flat::<M>() });
-    header.message = M::ID;
-    header.payload_len = const { size_of::<M>() as u32 };
-    header.extension_len = 0;
-    header.set_foreign(false);
+    let header = flat_header::<M>(header, 0);
     let frame_len = const { HEADER_LEN + padded(size_of::<M>()) };
     // SAFETY: header, payload and, in the last block of the body, padding are written below, as one whole
     // frame whose payload is an archive of the type that its message id names: that is what the contract of
@@ -266,17 +273,13 @@ pub(crate) fn write_flat<M: Archivable>(
 /// As [`write_flat`], with extensions.
 pub(crate) fn write_flat_extended<M: Archivable>(
     chunk: &mut ChunkWriter,
-    mut header: Header,
+    header: Header,
     extensions: &Extensions,
     message: &M,
 ) -> bool {
-    const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
-    assert!(const { is_flat::<M>() } && !extensions.is_too_long());
+    assert!(!extensions.is_too_long());
     let extension_len = extensions.encoded_len();
-    header.message = M::ID;
-    header.payload_len = const { size_of::<M>() as u32 };
-    header.extension_len = extension_len as u16;
-    header.set_foreign(false);
+    let header = flat_header::<M>(header, extension_len as u16);
     let frame_len = HEADER_LEN + extension_len + const { padded(size_of::<M>()) };
     let Some(room) = chunk.spare_mut().get_mut(..frame_len) else {
         return false;

@@ -2,7 +2,7 @@
 //! one.
 #![allow(dead_code, unused_imports, unused_macros)]
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use annulus_codec::{
     address::Slot,
@@ -10,9 +10,10 @@ use annulus_codec::{
     chunk::{ChunkPool, Lease},
     extension::Extensions,
     frame::{Frame, FrameReader, Header, Kind},
+    held::Small,
     message::Message,
     outbox::{Admission, Destination, Outbox, OutboxLimits, Parcel},
-    passing::Envelope,
+    passing::{Envelope, Passing},
     rkyv,
 };
 
@@ -43,6 +44,12 @@ pub(crate) use message;
 #[rkyv(crate = annulus_codec::rkyv)]
 pub(crate) struct Inc(pub u64);
 message!(Inc, "test.Inc");
+
+#[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+#[repr(C)]
+pub(crate) struct Pair(pub u64, pub u64);
+message!(Pair, "test.Pair");
 
 #[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 #[rkyv(crate = annulus_codec::rkyv)]
@@ -162,4 +169,20 @@ pub(crate) fn read_foreign(bytes: &[u8]) -> FrameReader {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn small<M: Message>(message: &M) -> Small {
+    M::Passing::as_small(message).expect("it is a small one")
+}
+
+/// Who has been dropped, in order.
+pub(crate) type Dropped = Rc<RefCell<Vec<u32>>>;
+
+/// Notes that it is dropped.
+pub(crate) struct Noted(pub u32, pub Dropped);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.1.borrow_mut().push(self.0);
+    }
 }

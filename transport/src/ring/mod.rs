@@ -181,35 +181,33 @@ impl RingDriver {
     /// Submits and waits until `time`, or until the fuse ends it.
     fn park(&mut self, time: Option<Mono>) -> Result<(), DriverError> {
         self.counters.parks += 1;
-        let fuse = self.fuse.filter(|_| !self.operations.ending);
-        let fuse = fuse.map(|fuse| clock::now().after(fuse));
-        let fuse = fuse.filter(|fuse| time.is_none_or(|time| *fuse < time));
-        let seen = match time {
-            Some(time) if self.may_set_alarm() => self.wait_with_alarm(time)?,
-            _ => self.submit_and_wait(1, fuse.or(time))?,
+        let ending = self.operations.ending;
+        let until = match time {
+            Some(time) if !ending => self.alarmed(time),
+            _ => time,
         };
+        let fuse = self.fuse.filter(|_| !ending).map(|fuse| clock::now().after(fuse));
+        let fuse = fuse.filter(|fuse| until.is_none_or(|until| *fuse < until));
+        let seen = self.submit_and_wait(1, fuse.or(until))?;
+        if time.is_some() {
+            self.alarm.waited(seen);
+        }
         let burnt = seen == 0 && fuse.is_some_and(|fuse| clock::now() >= fuse);
         self.counters.fuses += u64::from(burnt);
         Ok(())
     }
 
-    /// Whether waits may be ended by an alarm. A fuse tells whether anything but itself has ended a wait.
-    fn may_set_alarm(&self) -> bool {
-        let absolute = self.operations.submission.takes_absolute_times();
-        absolute && self.fuse.is_none() && !self.operations.ending
-    }
-
-    /// Submits and waits until `time`, or until an alarm that rings earlier.
-    fn wait_with_alarm(&mut self, time: Mono) -> Result<usize, DriverError> {
+    /// Sets the alarm, if that is worth while. Returns until when to wait for something else than it.
+    fn alarmed(&mut self, time: Mono) -> Option<Mono> {
+        if !self.operations.submission.takes_absolute_times() {
+            return Some(time);
+        }
         if let Some(entry) = self.alarm.entry(time) {
             // SAFETY: what the entry points to belongs to the alarm, which does not change it until the
             // entry's completion is in. If the driver goes before, nobody submits for it any more.
             unsafe { self.operations.submission.push(Unit::single(entry)) };
         }
-        let until = (!self.alarm.rings_by(time)).then_some(time);
-        let seen = self.submit_and_wait(1, until)?;
-        self.alarm.waited(seen);
-        Ok(seen)
+        (!self.alarm.rings_by(time)).then_some(time)
     }
 
     /// One system call, and the completions that it brought; more than one only if a signal came first

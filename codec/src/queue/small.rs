@@ -1,77 +1,13 @@
-//! A queue of small messages, as they wait in a mailbox without frames.
-//!
-//! It is a ring of places, of two words each: which message it is, and what it says. A message that says more has
-//! a second place behind the first. A *mark* among them stands for a message that is kept elsewhere.
-//!
-//! Every message that is told on one worker goes through here, so it does as little as it can: whoever owns
-//! the queue decides ahead how many messages may be [pushed](SmallQueue::open) and
-//! [popped](SmallQueue::grant), and then each of them is a comparison and a few words.
-//!
-//! What is kept elsewhere waits in a [`Fifo`], in the same order as the marks for it.
-//!
-//! This is one of the modules of the crate that use `unsafe`. What its blocks lean on: nobody has a reference to a slot
-//! for longer than it takes to read or write it, and meanwhile no code of another module runs.
+//! A queue of small messages, in two words each.
 
-use std::{
-    cell::{Cell, UnsafeCell},
-    fmt,
-    num::NonZeroU64,
-};
+use std::{cell::Cell, fmt, num::NonZeroU64};
 
+use super::slots::Slots;
 use crate::{
     archive::{Archivable, Archived},
     held::Small,
     message::{Message, MessageId},
 };
-
-/// Slots that may become more while others have a reference to them.
-struct Slots<S>(UnsafeCell<Box<[S]>>);
-
-impl<S> Default for Slots<S> {
-    fn default() -> Self {
-        Slots(UnsafeCell::default())
-    }
-}
-
-impl<S: Default> Slots<S> {
-    /// The slots: as many as a power of two, or none. Nobody keeps them for longer than it takes to read or write one.
-    #[inline(always)]
-    fn all(&self) -> &[S] {
-        // SAFETY: only `put` puts another slice there, and nobody has the old one then: this module's functions
-        // are done with it when they return, nothing that they call meanwhile is of another module but for the
-        // functions of `Cell` and of slices, and the type is not `Sync`.
-        unsafe { &*self.0.get() }
-    }
-
-    /// The slot of a position, if there are any.
-    #[inline(always)]
-    fn at(&self, position: u32) -> Option<&S> {
-        let all = self.all();
-        // Of none at all, no slot is the last.
-        all.get(position as usize & all.len().wrapping_sub(1))
-    }
-
-    /// Makes it so many, a power of two. What was in the old ones is moved by position, from the one end to the other.
-    fn grow(&self, slots: usize, ends: impl Fn() -> (u32, u32), take: impl Fn(u32, &S)) {
-        assert!(slots <= MOST_SLOTS, "positions are told apart");
-        let grown: Box<[S]> = (0..slots).map(|_| S::default()).collect();
-        // An allocator is somebody's code, too: what has become of the queue meanwhile is looked at now.
-        if self.all().len() >= slots {
-            return;
-        }
-        let (head, tail) = ends();
-        for behind in 0..tail.wrapping_sub(head) {
-            let position = head.wrapping_add(behind);
-            take(position, &grown[position as usize & (slots - 1)]);
-        }
-        self.put(grown);
-    }
-
-    fn put(&self, slots: Box<[S]>) {
-        // SAFETY: see `all`. The old slots are moved out, and are dropped when the others are in their place.
-        drop(unsafe { self.0.get().replace(slots) });
-    }
-}
 
 /// One message, the second half of one, or a mark.
 #[derive(Default)]
@@ -84,9 +20,6 @@ struct Place {
 
 /// What is in a place that has the second word of the message before it.
 const SECOND: u64 = 0;
-
-/// More slots than these are never made: half of all positions.
-const MOST_SLOTS: usize = 1 << 31;
 
 /// How many places a queue has, once it has memory of its own.
 const FIRST_PLACES: usize = 4;
@@ -454,109 +387,6 @@ impl fmt::Debug for SmallQueue {
     }
 }
 
-/// A queue of anything, first in, first out. No reference to what is in it is given out.
-pub struct Fifo<T> {
-    slots: Slots<Cell<Option<T>>>,
-    head: Cell<u32>,
-    tail: Cell<u32>,
-}
-
-impl<T> Default for Fifo<T> {
-    fn default() -> Self {
-        Fifo { slots: Slots::default(), head: Cell::new(0), tail: Cell::new(0) }
-    }
-}
-
-impl<T> Fifo<T> {
-    /// How many wait.
-    pub fn len(&self) -> u32 {
-        self.tail.get().wrapping_sub(self.head.get())
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether it has memory besides its own.
-    pub fn has_memory(&self) -> bool {
-        !self.slots.all().is_empty()
-    }
-
-    /// Gives back the memory that it has, if none waits.
-    pub fn free(&self) {
-        if self.is_empty() {
-            self.slots.put(Box::default());
-        }
-    }
-
-    /// Puts one behind the others.
-    #[inline(always)]
-    pub fn push(&self, value: T) {
-        while self.len() as usize == self.slots.all().len() {
-            self.grow();
-        }
-        let tail = self.tail.get();
-        self.tail.set(tail.wrapping_add(1));
-        self.put(tail, value);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn grow(&self) {
-        let slots = (self.slots.all().len() * 2).max(1);
-        self.slots.grow(
-            slots,
-            || (self.head.get(), self.tail.get()),
-            |position, to| {
-                to.set(self.take(position));
-            },
-        );
-    }
-
-    /// Puts it into a slot, which is empty.
-    #[inline(always)]
-    fn put(&self, position: u32, value: T) {
-        let before = self.slots.at(position).and_then(|slot| slot.replace(Some(value)));
-        debug_assert!(before.is_none());
-        // There is nothing to drop, so nobody's code runs.
-        std::mem::forget(before);
-    }
-
-    #[inline(always)]
-    fn take(&self, position: u32) -> Option<T> {
-        self.slots.at(position)?.take()
-    }
-
-    /// Takes the first.
-    #[inline(always)]
-    pub fn pop(&self) -> Option<T> {
-        if self.is_empty() {
-            return None;
-        }
-        let head = self.head.get();
-        self.head.set(head.wrapping_add(1));
-        self.take(head)
-    }
-
-    /// Puts others in the place of all but the first `skip`. While `change` runs, the one that it changes is not
-    /// here.
-    pub fn change(&self, skip: u32, change: impl Fn(T) -> T) {
-        for behind in skip..self.len() {
-            let position = self.head.get().wrapping_add(behind);
-            if let Some(value) = self.take(position) {
-                self.put(position, change(value));
-            }
-        }
-    }
-}
-
-impl<T> fmt::Debug for Fifo<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fifo({} wait)", self.len())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -609,20 +439,6 @@ mod tests {
             assert!(queue.is_empty() && queue.granted() == 0);
         }
         assert_eq!(queue.popped().wrapping_sub(start), 20 * 14);
-    }
-
-    #[test]
-    fn positions_of_a_fifo_wrap_around() {
-        let fifo = Fifo::default();
-        fifo.head.set(u32::MAX - 5);
-        fifo.tail.set(u32::MAX - 5);
-        for round in 0..20 {
-            (0..7).for_each(|at| fifo.push(round * 7 + at));
-            fifo.change(2, |number| number + 1000);
-            let popped: Vec<_> = std::iter::from_fn(|| fifo.pop()).collect();
-            let expected = (0..7).map(|at| round * 7 + at + if at < 2 { 0 } else { 1000 });
-            assert_eq!(popped, expected.collect::<Vec<_>>());
-        }
     }
 
     impl SmallQueue {
