@@ -470,7 +470,7 @@ impl Core {
         }
         self.shared.loads[self.worker()].fetch_sub(1, Ordering::Relaxed);
         cell.phase.set(Phase::Gone);
-        cell.close_mailbox();
+        cell.mailbox.close();
         // Who waits for room in it learns that there will be none.
         self.room_made.set(true);
         // What destructors tell is not told by whoever waits for this actor to be polled.

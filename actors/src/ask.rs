@@ -107,8 +107,7 @@ impl Core {
             return None;
         }
         let cell = self.may_hand_over(ask.to)?;
-        let key = self.asks.insert_within(self.walk.depth())?;
-        self.hand_over_small(&cell, small, key.correlation(self.worker()), None);
+        let key = self.ask_small(&cell, small, None).ok()?;
         Some(self.asks.take_small::<M::Reply>(key).ok_or(key))
     }
 

@@ -304,11 +304,6 @@ impl ActorCell {
         self.set(Flags::HANDED, true);
     }
 
-    /// No more messages are taken.
-    pub(crate) fn close_mailbox(&self) {
-        self.mailbox.close();
-    }
-
     /// What to do next; pending while there is nothing. Only the actor's own future asks.
     // What happens with almost every message stands here, and the rest in `poll_signals`.
     #[inline(always)]

@@ -4,6 +4,8 @@
 //! three are fed by the same code: messages are archived one behind the other at the end of the open
 //! chunk. They differ in what happens to a frame that is passed on as it is, and to local values.
 
+mod crossing;
+
 use std::{collections::VecDeque, fmt};
 
 use rkyv::ser::allocator::Arena;
@@ -13,11 +15,13 @@ use crate::{
     archive::{
         Archivable, Archived, WriteError, is_flat, write_flat, write_flat_extended, write_frame,
     },
-    chunk::{ChunkPool, ChunkWriter, Lease, Lender, MAX_CHUNK, PoolExhausted, SealedChunk},
+    chunk::{ChunkPool, ChunkWriter, Lease, MAX_CHUNK, PoolExhausted},
     extension::Extensions,
     frame::{FLAG_SHARED, FRAME_ALIGN, Frame, Frames, HEADER_LEN, Header, Kind, padded},
     passing::{Apart, Envelope, Value},
 };
+pub use crossing::{Crossing, Landing};
+use crossing::{Load, Small};
 
 /// How many actors one broadcast frame is for, at most.
 pub const MAX_TARGETS: usize = 1024;
@@ -101,95 +105,6 @@ pub enum Parcel {
     Frames(Frames),
     /// One frame or value.
     Single(Envelope),
-}
-
-/// What crosses from one worker to another; [`open`](Self::open) it there.
-#[derive(Debug)]
-pub struct Crossing(Load);
-
-#[derive(Debug)]
-enum Load {
-    /// Whole frames, back to back, and few bytes of them.
-    Small(Small),
-    /// Whole frames, back to back.
-    Frames(SealedChunk),
-    /// One large message: its payload is all that there is to read in the chunk.
-    Apart(Header, SealedChunk),
-    /// A message that passes by value.
-    Value(Box<Value>),
-}
-
-impl Crossing {
-    /// Takes it over on the receiving worker. Its memory counts towards that one's from now on; the sender is
-    /// its [lender](ChunkPool::open).
-    pub fn open(self, landing: &mut Landing, lender: Lender) -> Parcel {
-        let pool = &landing.pool;
-        match self.0 {
-            Load::Small(small) => Parcel::Frames(Frames::new(landing.land(small.bytes()))),
-            Load::Frames(chunk) => Parcel::Frames(Frames::new(pool.open(chunk, lender))),
-            Load::Apart(header, chunk) => {
-                let apart = Apart { header, payload: pool.open(chunk, lender) };
-                Parcel::Single(Envelope::Apart(Box::new(apart)))
-            }
-            Load::Value(value) => Parcel::Single(Envelope::Value(value)),
-        }
-    }
-}
-
-/// How many bytes of frames cross by themselves, and not in a chunk.
-const SMALL: usize = 112;
-
-/// Few bytes of whole frames. A chunk would cost both sides several cache misses more: its head, its first
-/// line, and its way back.
-struct Small {
-    len: u8,
-    bytes: [u8; SMALL],
-}
-
-impl Small {
-    fn new(frames: &[u8]) -> Option<Self> {
-        let mut bytes = [0; SMALL];
-        bytes.get_mut(..frames.len())?.copy_from_slice(frames);
-        Some(Small { len: frames.len() as u8, bytes })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-impl fmt::Debug for Small {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Small({} bytes)", self.len)
-    }
-}
-
-/// Where a worker puts what crosses without a chunk.
-#[derive(Debug)]
-pub struct Landing {
-    pool: ChunkPool,
-    open: Option<ChunkWriter>,
-}
-
-impl Landing {
-    /// Chunks come from this pool.
-    pub fn new(pool: ChunkPool) -> Self {
-        Landing { pool, open: None }
-    }
-
-    fn land(&mut self, frames: &[u8]) -> Lease {
-        // What landed before has been read, more often than not, and makes room.
-        let landed = self.open.as_mut().and_then(|open| open.append_leased(frames));
-        landed.unwrap_or_else(|| self.land_in_fresh(frames))
-    }
-
-    #[cold]
-    fn land_in_fresh(&mut self, frames: &[u8]) -> Lease {
-        self.open = self.pool.acquire().ok().filter(|fresh| fresh.spare() >= frames.len());
-        let landed = self.open.as_mut().and_then(|open| open.append_leased(frames));
-        // It has been sent, so it is received, as chunks are.
-        landed.unwrap_or_else(|| self.pool.copy_of(frames))
-    }
 }
 
 /// What waits before the open chunk.
@@ -609,8 +524,8 @@ impl Outbox {
         let waiting = self.queue.pop_front()?;
         self.queued_bytes -= waiting.bytes();
         Some(Crossing(match waiting {
-            Waiting::Bytes(lease) => Load::Frames(sole(lease)),
-            Waiting::Apart(apart) => Load::Apart(apart.header, sole(apart.payload)),
+            Waiting::Bytes(lease) => Load::frames(lease),
+            Waiting::Apart(apart) => Load::apart(*apart),
             Waiting::Value(value) => Load::Value(value),
         }))
     }
@@ -711,11 +626,6 @@ impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Outbox({:?}, {} bytes)", self.destination, self.bytes())
     }
-}
-
-/// The lease's bytes in a chunk with a single owner: their own if it can be had, a copy if not.
-fn sole(lease: Lease) -> SealedChunk {
-    lease.try_seal().unwrap_or_else(|shared| SealedChunk::copy_of(&shared))
 }
 
 fn final_error(error: WriteError) -> PushError {
