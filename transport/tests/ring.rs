@@ -25,6 +25,15 @@ fn read_zeros(io: &Io, bytes: usize, deadline: Option<Duration>) -> Pending {
     io.run(read, deadline)
 }
 
+/// Who opens it to read waits for a writer that never comes. With O_CREAT the kernel does so on a thread of its own.
+fn fifo(dir: &Dir) -> std::ffi::CString {
+    let path = std::ffi::CString::new(dir.path("fifo").into_os_string().into_encoded_bytes());
+    let path = path.unwrap();
+    // SAFETY: a path that ends with a zero.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    path
+}
+
 fn receive(io: &Io, stream: &annulus_transport::stream::Stream, deadline: Duration) -> Pending {
     let receive = Operation::Receive {
         socket: stream.descriptor().clone(),
@@ -153,6 +162,59 @@ fn r08_an_operation_that_ends_in_time_hears_nothing_of_its_deadline() {
     assert_eq!(io.in_flight(), 0);
 }
 
+/// Run again by the test below, in a time namespace.
+#[test]
+fn r08_times_are_kept_to() {
+    let io = io();
+    let wait = Duration::from_millis(50);
+    let (stream, _other) = half(&io);
+    let begin = io.now();
+    let outcome = block_on(&io, receive(&io, &stream, wait));
+    assert_eq!(outcome.unwrap_err().cause, Cause::TimedOut);
+    assert!(io.now().since(begin) >= wait, "a deadline");
+
+    let dir = Dir::new("r08-fifo");
+    let open = Operation::Open { path: fifo(&dir), flags: libc::O_RDONLY | libc::O_CREAT, mode: 0 };
+    let begin = io.now();
+    let outcome = block_on(&io, io.run(open, Some(wait)));
+    assert_eq!(outcome.unwrap_err().cause, Cause::TimedOut);
+    assert!(io.now().since(begin) >= wait, "a deadline of what a thread of the kernel does");
+
+    // The second wait begins where another one was interrupted.
+    for interrupted in [true, false] {
+        let reads = interrupted.then(|| read_zeros(&io, 8, None));
+        let until = io.now().after(wait);
+        io.enter(Wait::Until(Some(until)), &mut Vec::new()).unwrap();
+        assert!(interrupted || io.now() >= until, "a wait");
+        drop(reads);
+    }
+}
+
+/// What runs a command in a time namespace.
+fn unshare(seconds: &str) -> std::process::Command {
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(["--time", "--fork", "--monotonic", seconds, "--"]);
+    unshare
+}
+
+#[test]
+fn r08_times_are_kept_to_in_a_time_namespace() {
+    // A clock that is behind the kernel's own, and one that is ahead.
+    for seconds in ["-10", "1000"] {
+        let allowed = unshare(seconds).arg("true").output();
+        if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: no time namespace can be made here: {allowed:?}");
+            return;
+        }
+        let myself = std::env::current_exe().unwrap();
+        let output =
+            unshare(seconds).arg(myself).args(["--exact", "r08_times_are_kept_to"]).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{seconds}: {said}");
+    }
+}
+
 #[test]
 fn r10_stale_key_never_hits_another_operation() {
     let mut driver = RingDriver::new(&RingConfig::default()).unwrap();
@@ -250,12 +312,8 @@ fn r72_dropped_future_cancels_before_memory_is_freed() {
 #[test]
 fn r72_what_blocks_a_thread_of_the_kernel_is_cancelled_too() {
     let dir = Dir::new("r72-fifo");
-    let path = std::ffi::CString::new(dir.path("fifo").into_os_string().into_encoded_bytes());
-    let path = path.unwrap();
-    // SAFETY: a path that ends with a zero.
-    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let path = fifo(&dir);
     let io = io();
-    // It waits for a writer that never comes. With O_CREAT the kernel does so on a thread of its own.
     let open = |deadline| {
         let open =
             Operation::Open { path: path.clone(), flags: libc::O_RDONLY | libc::O_CREAT, mode: 0 };

@@ -57,7 +57,7 @@ pub(crate) const fn small_id<M: Message>() -> Option<NonZeroU64> {
     if is_identity(M::ID.bits()) { NonZeroU64::new(M::ID.bits()) } else { None }
 }
 
-/// See the [module](self).
+/// See the [module](super).
 // Positions count up without end. A loop that pushes or pops then waits for one addition from one message to the
 // next, where it would wait for a whole computation if they were wrapped.
 //

@@ -8,11 +8,7 @@
 //! Where timeouts are what ends waits, each wait gets one of its own, which is exact and brings no
 //! completion.
 
-use io_uring::{
-    opcode,
-    squeue::Entry,
-    types::{TimeoutFlags, Timespec},
-};
+use io_uring::{opcode, squeue::Entry, types::Timespec};
 
 use super::{
     abi::{self, Kind},
@@ -41,8 +37,9 @@ impl Alarm {
             return None;
         }
         self.set = Some(until);
-        *self.time = clock::timespec(until);
-        let entry = opcode::Timeout::new(&raw const *self.time).flags(TimeoutFlags::ABS).build();
+        let flags;
+        (*self.time, flags) = clock::timeout(until);
+        let entry = opcode::Timeout::new(&raw const *self.time).flags(flags).build();
         Some(entry.user_data(abi::user_data_of(Kind::Alarm, 0)))
     }
 

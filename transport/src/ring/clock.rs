@@ -1,8 +1,8 @@
 //! The kernel's clocks and random numbers. This is the one place that asks for them.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
-use io_uring::types::Timespec;
+use io_uring::types::{TimeoutFlags, Timespec};
 
 use crate::driver::Mono;
 
@@ -28,10 +28,24 @@ pub(super) fn timespec(time: Mono) -> Timespec {
     Timespec::new().sec(time.0 / NANOS).nsec((time.0 % NANOS) as u32)
 }
 
-/// Whether [`now`]'s clock is not the kernel's own, because the process is in a time namespace.
+/// When a timeout is to fire, as the kernel takes it, and how that is to be read.
+pub(super) fn timeout(at: Mono) -> (Timespec, TimeoutFlags) {
+    if is_shifted() {
+        (Timespec::from(at.since(now())), TimeoutFlags::empty())
+    } else {
+        (timespec(at), TimeoutFlags::ABS)
+    }
+}
+
+/// Whether [`now`]'s clock is not the kernel's own, because the process is in a time namespace. The kernel takes
+/// times for those of its own clock then, but for how long something lasts that is the same.
 pub(super) fn is_shifted() -> bool {
-    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    offsets.lines().any(is_shift)
+    // A process with threads does not change its namespace.
+    static IS_SHIFTED: OnceLock<bool> = OnceLock::new();
+    *IS_SHIFTED.get_or_init(|| {
+        let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        offsets.lines().any(is_shift)
+    })
 }
 
 /// Whether this line of the offsets, name, seconds and nanoseconds, shifts the monotonic clock.

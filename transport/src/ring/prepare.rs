@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use io_uring::{
     opcode,
     squeue::Entry,
-    types::{Fd, FsyncFlags, TimeoutFlags},
+    types::{Fd, FsyncFlags},
 };
 
 use super::{
@@ -37,8 +37,8 @@ pub(super) fn prepare(slot: &mut Slot, key: OperationKey) -> Result<Unit, i32> {
         return Ok(Unit::single(entry));
     };
     let time = &mut slot.block.memory().deadline;
-    *time = clock::timespec(deadline);
-    let flags = TimeoutFlags::ABS;
+    let flags;
+    (*time, flags) = clock::timeout(deadline);
     let tag = abi::user_data(Kind::Deadline, key);
     Ok(if on_thread {
         let timeout = opcode::Timeout::new(time).flags(flags).build();

@@ -85,7 +85,7 @@ impl Submission {
         if ring.params().is_feature_no_iowait() {
             flags |= EnterFlags::NO_IOWAIT;
         }
-        // Linux 6.12 brought both. In a time namespace the kernel takes times for those of its own clock.
+        // Linux 6.12 brought both.
         let absolute = ring.params().is_feature_min_timeout() && !clock::is_shifted();
         if absolute {
             flags |= EnterFlags::ABS_TIMER;
