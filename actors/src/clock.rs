@@ -112,21 +112,27 @@ impl TurnClock {
         if took >= core.limits().slow_handler {
             self.report(took);
         }
-        let handled = u64::from(self.given.get().saturating_sub(self.left.get()));
+        self.looks.set(self.looks.get() + 1);
+        self.over.set(now.since(self.began.get()) >= TURN || self.looks.get() >= LOOKS);
+        let handled = self.given.get().saturating_sub(self.left.get());
+        if handled > 0 {
+            self.given.set(self.batch_after(handled, nanos));
+        }
+        self.look(now);
+        took >= LOOK_AFTER
+    }
+
+    /// How many messages may be handled before the next look, after so many took so long.
+    fn batch_after(&self, handled: u32, nanos: u64) -> u32 {
         // Who was fast says little about who comes next: the number grows slowly, and falls at once.
         let most = MOST.min(self.given.get() * 2);
         // As many messages as would have taken the time; mostly there is no need to divide.
-        let fits = LOOK_AFTER_NANOS * handled.max(1);
-        let given = if fits >= nanos.saturating_mul(u64::from(most)) {
+        let fits = LOOK_AFTER_NANOS * u64::from(handled);
+        if fits >= nanos.saturating_mul(u64::from(most)) {
             most
         } else {
             u32::try_from(fits / nanos).unwrap_or(MOST).clamp(1, most)
-        };
-        self.given.set(given);
-        self.looks.set(self.looks.get() + 1);
-        self.over.set(now.since(self.began.get()) >= TURN || self.looks.get() >= LOOKS);
-        self.look(now);
-        took >= LOOK_AFTER
+        }
     }
 
     fn look(&self, now: Mono) {

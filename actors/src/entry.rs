@@ -24,8 +24,8 @@ pub(crate) enum Command {
     Run(Job),
 }
 
-/// What the worker looks at all the time and others seldom write to.
-// Apart from what they write to often.
+/// Flags between the worker and others, which are looked at all the time and seldom written to.
+// Apart from what is written to often.
 #[repr(align(128))]
 struct Attention {
     /// Whether the worker does nothing but look for what others send it. It is only a hint.
@@ -99,7 +99,7 @@ impl Entry {
     /// There are commands.
     pub(crate) fn call(&self) {
         // Release: whoever sees it sees the command, and those of all who have called before.
-        self.attention.called.swap(true, Ordering::AcqRel);
+        self.attention.called.swap(true, Ordering::Release);
     }
 
     /// Whether there may be commands.

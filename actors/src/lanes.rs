@@ -66,8 +66,19 @@ struct Outbound {
     /// Chunks that come home empty.
     returns: RefCell<Receiver<SealedChunk>>,
     entry: Arc<Entry>,
-    /// When it was last woken in the middle of a turn.
-    woken_at: Cell<Mono>,
+    /// When it last got something in the middle of a turn that cost more than its place in the lane.
+    early_at: Cell<Mono>,
+}
+
+impl Outbound {
+    /// Whether everything has left.
+    fn is_flushed(&self) -> bool {
+        self.held.borrow().is_none() && self.outbox.borrow().is_empty()
+    }
+
+    fn takes_no_chunk(&self) -> bool {
+        self.outbox.borrow().crosses_without_chunk()
+    }
 }
 
 /// The way from one other worker.
@@ -116,7 +127,7 @@ impl Lanes {
                 held: RefCell::new(None),
                 returns: RefCell::new(returns),
                 entry: entry.clone(),
-                woken_at: Cell::default(),
+                early_at: Cell::default(),
             })
         });
         let inbound = ends.inbound.into_iter().enumerate().map(|(from, ends)| {
@@ -175,10 +186,7 @@ impl Lanes {
 
     /// Whether everything for other workers has left.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.outbound
-            .iter()
-            .flatten()
-            .all(|out| out.held.borrow().is_none() && out.outbox.borrow().is_empty())
+        self.outbound.iter().flatten().all(Outbound::is_flushed)
     }
 
     pub(crate) fn crossings(&self) -> u64 {
@@ -265,26 +273,19 @@ impl Core {
         let touched = self.lanes.touched.take();
         for (worker, outbound) in self.lanes.outbound.iter().enumerate() {
             let Some(outbound) = outbound else { continue };
-            if touched & bit_of(worker) == 0 {
+            if touched & bit_of(worker) == 0 || outbound.is_flushed() {
                 continue;
             }
-            if !outbound.entry.waits() || self.was_woken(outbound) {
-                // It may be about to, or there will be time for it.
-                self.lanes.touched.set(self.lanes.touched.get() | bit_of(worker));
-            } else {
-                self.publish_early(outbound);
+            if outbound.entry.waits() {
+                let now = self.io.now();
+                if now.since(outbound.early_at.get()) >= EARLY_WAKES {
+                    self.publish_at_cost(outbound, now);
+                    continue;
+                }
             }
+            // It may be about to, or there will be time for it.
+            self.lanes.touched.set(self.lanes.touched.get() | bit_of(worker));
         }
-    }
-
-    /// Whether the worker was woken a moment ago. If not, that is so from now on.
-    fn was_woken(&self, outbound: &Outbound) -> bool {
-        let now = self.io.now();
-        let was = now.since(outbound.woken_at.get()) < EARLY_WAKES;
-        if !was {
-            outbound.woken_at.set(now);
-        }
-        was
     }
 
     /// Somebody waits for what has just been put into the outbox to this worker. If the worker has nothing to do it
@@ -292,7 +293,7 @@ impl Core {
     #[inline]
     pub(crate) fn hurry(&self, worker: usize) {
         let Some(Some(outbound)) = self.lanes.outbound.get(worker) else { return };
-        // What a worker that ends says last goes nowhere.
+        // While a node ends nobody is in a hurry: what a worker says as it drops everything goes nowhere.
         if outbound.entry.waits() && !self.ending.get() {
             self.hand_out(outbound);
         }
@@ -301,23 +302,31 @@ impl Core {
     #[inline(never)]
     fn hand_out(&self, outbound: &Outbound) {
         let parked = outbound.entry.parker.is_parked();
-        // Once for each look at the clock: at the end of the turn the doorbell would ring in any case, but only once.
-        if parked && (!self.io.rings_at_once() || outbound.woken_at.get() == self.now()) {
-            return;
+        if !parked && outbound.takes_no_chunk() {
+            return self.publish_early(outbound);
         }
-        if self.publish_early(outbound) {
-            outbound.woken_at.set(self.now());
+        // Once for each look at the clock: at the end of the turn one doorbell or chunk serves for all that has
+        // gathered.
+        if outbound.early_at.get() < self.now() && (!parked || self.io.rings_at_once()) {
+            self.publish_at_cost(outbound, self.io.now());
         }
     }
 
-    /// Publishes what waits for a worker in the middle of a turn, and wakes it if it sleeps. Returns whether it did.
-    fn publish_early(&self, outbound: &Outbound) -> bool {
-        let ring = self.publish(outbound);
-        if ring {
+    /// Publishes what waits for a worker in the middle of a turn, and wakes it if it sleeps: that costs a system call,
+    /// or a chunk.
+    fn publish_at_cost(&self, outbound: &Outbound, now: Mono) {
+        if !outbound.takes_no_chunk() {
+            self.take_home(outbound);
+        }
+        self.publish_early(outbound);
+        outbound.early_at.set(now);
+    }
+
+    fn publish_early(&self, outbound: &Outbound) {
+        if self.publish(outbound) {
             self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
             outbound.entry.ring();
         }
-        ring
     }
 
     /// Puts what waits for another worker into the lane. Returns whether its doorbell is to be rung.

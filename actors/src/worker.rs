@@ -51,7 +51,7 @@ pub(crate) struct Worker {
     /// Whether there is nothing to do, and it is too early to sleep.
     spinning: bool,
     woken: Vec<Waker>,
-    /// Fuses that had ended a wait by the last one.
+    /// The driver's count of fuses after the last sleep.
     fuses: u64,
 }
 
@@ -189,7 +189,9 @@ impl Worker {
             self.core.clock.read(&self.core);
             self.spin.was_busy(begun, self.core.now(), called);
         }
-        Rest { idle: self.core.is_idle(), next_timer: self.core.next_timer() }
+        // What is for other workers has just left: but for what such code has told them.
+        let idle = self.core.is_idle() && !self.core.lanes.are_touched();
+        Rest { idle, next_timer: self.core.next_timer() }
     }
 
     /// Waits for a moment, or until something comes from another worker or the kernel.
@@ -244,7 +246,7 @@ impl Worker {
     }
 }
 
-/// What is left to do at the end of a turn.
+/// What is left to do in a turn.
 struct Rest {
     /// Nothing but to wait.
     idle: bool,

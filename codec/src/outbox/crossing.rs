@@ -58,7 +58,7 @@ impl Crossing {
 }
 
 /// How many bytes of frames cross by themselves, and not in a chunk.
-const SMALL: usize = 112;
+pub(super) const SMALL: usize = 112;
 
 /// Few bytes of whole frames. A chunk would cost both sides several cache misses more: its head, its first
 /// line, and its way back.

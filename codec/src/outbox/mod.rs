@@ -507,6 +507,12 @@ impl Outbox {
         }
     }
 
+    /// Whether all that waits is so little that its bytes cross to another worker by themselves.
+    #[inline]
+    pub fn crosses_without_chunk(&self) -> bool {
+        self.queue.is_empty() && self.bytes() <= crossing::SMALL
+    }
+
     /// The oldest parcel, in the form that may cross to another worker. The open chunk goes with it, unless so
     /// little is in it that its bytes cross by themselves.
     pub fn pop_crossing(&mut self) -> Option<Crossing> {

@@ -3,10 +3,12 @@
 //! A timeout that is given to a wait starts a timer of the kernel's and stops it again: a microsecond, for
 //! each time that a worker sleeps. Mostly that is for nothing, since something comes first, and the next
 //! wait may take as long: timers of a worker are far away, unlike messages. An alarm is set once, rings
-//! once, and may ring too early, which costs one turn of the worker.
+//! once, and may ring too early, which wakes the worker for nothing.
 //!
 //! Where timeouts are what ends waits, each wait gets one of its own, which is exact and brings no
 //! completion.
+
+use std::time::Duration;
 
 use io_uring::{opcode, squeue::Entry, types::Timespec};
 
@@ -15,6 +17,10 @@ use super::{
     clock,
 };
 use crate::driver::Mono;
+
+/// How far away a time is for which an alarm is set. One that rings for nothing costs as much as ten or twenty
+/// timeouts of waits.
+const WORTH_WHILE: Duration = Duration::from_millis(5);
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -33,7 +39,7 @@ pub(super) struct Alarm {
 impl Alarm {
     /// The entry with which an alarm is to be set before a wait until `until`, if that is worth while.
     pub(super) fn entry(&mut self, until: Mono) -> Option<Entry> {
-        if self.set.is_some() || !self.interrupted {
+        if self.set.is_some() || !self.interrupted || until.since(clock::now()) < WORTH_WHILE {
             return None;
         }
         self.set = Some(until);

@@ -1,6 +1,6 @@
 //! The kernel's clocks and random numbers. This is the one place that asks for them.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{fs, path::Path, sync::OnceLock, time::Duration};
 
 use io_uring::types::{TimeoutFlags, Timespec};
 
@@ -42,9 +42,10 @@ pub(super) fn timeout(at: Mono) -> (Timespec, TimeoutFlags) {
 pub(super) fn is_shifted() -> bool {
     // A process with threads does not change its namespace.
     static IS_SHIFTED: OnceLock<bool> = OnceLock::new();
-    *IS_SHIFTED.get_or_init(|| {
-        let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-        offsets.lines().any(is_shift)
+    *IS_SHIFTED.get_or_init(|| match fs::read_to_string("/proc/self/timens_offsets") {
+        Ok(offsets) => offsets.lines().any(is_shift),
+        // Kernels without time namespaces do not have it. Without /proc nobody can tell.
+        Err(_) => !Path::new("/proc/self/stat").exists(),
     })
 }
 

@@ -199,9 +199,6 @@ impl RingDriver {
 
     /// Sets the alarm, if that is worth while. Returns until when to wait for something else than it.
     fn alarmed(&mut self, time: Mono) -> Option<Mono> {
-        if !self.operations.submission.takes_absolute_times() {
-            return Some(time);
-        }
         if let Some(entry) = self.alarm.entry(time) {
             // SAFETY: what the entry points to belongs to the alarm, which does not change it until the
             // entry's completion is in. If the driver goes before, nobody submits for it any more.

@@ -183,11 +183,6 @@ impl Submission {
         }
     }
 
-    /// Whether waits may end at a time; else they end after one.
-    pub(super) fn takes_absolute_times(&self) -> bool {
-        self.absolute
-    }
-
     /// How many completions to wait for, and the timeout as the kernel takes it.
     fn timeout(&self, want: u32, until: Option<Mono>) -> (u32, Option<Timespec>) {
         match until {

@@ -89,6 +89,17 @@ fn an_alarm_is_set_once_for_many_waits_and_ends_one_of_them() {
 }
 
 #[test]
+fn no_alarm_is_set_for_a_time_that_is_near() {
+    let mut driver = driver();
+    for _ in 0..3 {
+        driver.doorbell().ring();
+        let near = driver.now().after(Duration::from_millis(4));
+        driver.enter(Wait::Until(Some(near)), &mut Vec::new()).unwrap();
+        assert!(!driver.alarm.rings_by(near));
+    }
+}
+
+#[test]
 fn a_driver_with_an_alarm_that_is_set_goes_away() {
     let mut driver = driver();
     let end = driver.now().after(Duration::from_secs(600));
