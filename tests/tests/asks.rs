@@ -152,20 +152,27 @@ fn p08_outcome_overloaded() {
     }
 }
 
+/// Where an asker is and where the one it asks: the workers of a node do not end at the same moment.
+const PLACES: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
+
 /// The asker is dropped with its node; if it still hears something, then that.
 #[test]
 fn p08_an_ask_that_ends_with_its_own_node_ends_cancelled_or_unheard() {
-    for worker in 0..2 {
+    // How far one worker is when the other one ends is chance: there are many ends.
+    for (from, at) in PLACES.into_iter().cycle().take(200) {
         let node = Node::builder("ann").workers(2).start().unwrap();
-        let to = node.spawn_on(worker, Worker::default()).unwrap();
+        let done = Shared::default();
+        let to = node.spawn_on(at, Worker::noting(&done)).unwrap();
         let noted = Shared::default();
-        let asker = node.spawn_on(0, Asker { to, noted: noted.clone() }).unwrap();
+        let asker = node.spawn_on(from, Asker { to, noted: noted.clone() }).unwrap();
         let asked = node.run(async move || asker.ask(Ping).await.is_ok());
         assert_eq!(asked, Ok(true));
+        done.wait_for(1);
         eventually("the ask is open", || total(&node, |stats| stats.asks_open as u64) == 1);
         ends("the node", move || drop(node));
         let outcomes: Vec<Result<(), AskError>> = noted.all();
-        assert!(outcomes.is_empty() || outcomes == [Err(AskError::Cancelled)], "{outcomes:?}");
+        let expected = outcomes.is_empty() || outcomes == [Err(AskError::Cancelled)];
+        assert!(expected, "from {from} to {at}: {outcomes:?}");
     }
 }
 
@@ -185,6 +192,47 @@ impl Handler<Ping> for Asker {
         context.task(move |_| async move {
             noted.push(outcome(to.ask(Nap { millis: 60_000 }).await));
         });
+    }
+}
+
+#[test]
+fn p08_an_ask_of_a_node_that_shuts_down_is_answered_until_whom_it_asks_has_drained() {
+    for (from, at) in PLACES {
+        let node = Node::builder("ann").workers(2).start().unwrap();
+        let done = Shared::default();
+        let to = node.spawn_on(at, Worker::noting(&done)).unwrap();
+        let noted = Shared::default();
+        let asker = node.spawn_on(from, Persistent { to, noted: noted.clone() }).unwrap();
+        let told = node.run(async move || asker.tell(Ping).is_ok());
+        assert_eq!(told, Ok(true));
+        done.wait_for(1);
+        let ended = ends("the shutdown", move || node.shutdown(PATIENCE));
+        assert_eq!(ended, Ok(()), "from {from} to {at}");
+        let mut outcomes: Vec<Result<(), AskError>> = noted.all();
+        assert_eq!(outcomes.pop(), Some(Err(AskError::Dead)), "from {from} to {at}");
+        // The first ask was open when the shutdown began.
+        assert!(!outcomes.is_empty() && outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
+}
+
+/// Asks on and on within one handler, until that fails, and notes the outcomes.
+struct Persistent {
+    to: ActorRef<Work>,
+    noted: Shared<Result<(), AskError>>,
+}
+
+impl Actor for Persistent {
+    type Protocol = (Ping,);
+}
+
+impl Handler<Ping> for Persistent {
+    async fn handle(&mut self, _: Msg<Ping>, _: &mut Context<Self>) {
+        let mut ended = outcome(self.to.ask(Nap { millis: 20 }).await);
+        while ended.is_ok() {
+            self.noted.push(ended);
+            ended = outcome(self.to.ask(Number { number: 1 }).await);
+        }
+        self.noted.push(ended);
     }
 }
 
