@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use annulus_transport::{driver::Doorbell, park::Parker};
+use annulus_transport::{call::Call, driver::Doorbell, park::Parker};
 
 use crate::{core::Core, tasks::Runnable};
 
@@ -31,7 +31,7 @@ struct Attention {
     /// Whether the worker does nothing but look for what others send it. It is only a hint.
     looking: AtomicBool,
     /// Whether there may be commands: to look into their queue would cost a lock each time.
-    called: AtomicBool,
+    call: Call,
 }
 
 /// See the [module](self).
@@ -51,10 +51,7 @@ impl Entry {
         let entry = Entry {
             commands,
             parker: Parker::new(),
-            attention: Attention {
-                looking: AtomicBool::new(false),
-                called: AtomicBool::new(false),
-            },
+            attention: Attention { looking: AtomicBool::new(false), call: Call::new() },
             wakeups_lost: AtomicU64::new(0),
             doorbell: OnceLock::new(),
         };
@@ -98,20 +95,19 @@ impl Entry {
 
     /// There are commands.
     pub(crate) fn call(&self) {
-        // Release: whoever sees it sees the command, and those of all who have called before.
-        self.attention.called.swap(true, Ordering::Release);
+        self.attention.call.call();
     }
 
     /// Whether there may be commands.
     #[inline]
     pub(crate) fn is_called(&self) -> bool {
-        self.attention.called.load(Ordering::Relaxed)
+        self.attention.call.is_called()
     }
 
     /// Whether there may be commands. The worker is about to take them: only what is sent from now on calls it again.
     #[inline]
     pub(crate) fn hear_call(&self) -> bool {
-        self.is_called() && self.attention.called.swap(false, Ordering::Acquire)
+        self.attention.call.hear()
     }
 
     /// Wakes the worker at once, with a system call. Whoever has claimed its park does.

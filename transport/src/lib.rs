@@ -5,11 +5,13 @@
 //! the kernel: [`io`] turns operations into futures, [`stream`], [`datagram`] and [`mod@file`] are the
 //! things that users hold.
 //!
-//! Between the workers of a node go [`lane`]s, with the [`park`] protocol for a worker that sleeps.
+//! Between the workers of a node go [`lane`]s, with the [`park`] protocol for a worker that sleeps, and a
+//! [`call`] that says whether there is something where looking costs too much.
 //! [`timer`] is the wheel that keeps deadlines; [`scoped`] is how code finds the worker that runs it.
 
 #![deny(unsafe_code)]
 
+pub mod call;
 pub mod datagram;
 pub mod driver;
 pub mod endpoint;

@@ -1,5 +1,5 @@
-//! Models of the park protocol: loom runs every interleaving of them that the memory model allows. A
-//! lost wake-up leaves the worker asleep for ever, which loom reports as a deadlock.
+//! Models of the park protocol, by itself and with the flag that calls a worker: loom runs every interleaving of them
+//! that the memory model allows. A lost wake-up leaves the worker asleep for ever, which loom reports as a deadlock.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p annulus-transport --release --test loom_park`
 #![cfg(loom)]
@@ -10,10 +10,14 @@ use std::sync::{
 };
 
 use annulus_transport::{
+    call::Call,
     lane::{Receiver, Sender, channel},
     park::Parker,
 };
-use loom::thread::{self, Thread};
+use loom::{
+    sync::atomic::AtomicUsize as Slot,
+    thread::{self, Thread},
+};
 
 /// The worker, as its senders see it.
 ///
@@ -42,6 +46,10 @@ impl Worker {
 
     fn send(&self, lane: usize, value: usize) {
         self.lanes[lane].lock().unwrap().try_send(value).unwrap();
+        self.wake();
+    }
+
+    fn wake(&self) {
         if self.parker.claim() {
             let claims = self.claims.fetch_add(1, Ordering::Relaxed) + 1;
             assert!(claims <= self.parks.load(Ordering::Relaxed));
@@ -53,15 +61,19 @@ impl Worker {
     fn run(&self, lanes: &mut [Receiver<usize>], values: usize) {
         let mut received = 0;
         while received < values {
-            self.parks.fetch_add(1, Ordering::Relaxed);
-            self.parker.prepare();
-            if lanes.iter().all(|lane| lane.is_empty()) {
-                thread::park();
-                self.parker.unpark();
-            } else {
-                self.parker.cancel();
-            }
+            self.sleep_unless(|| lanes.iter().any(|lane| !lane.is_empty()));
             received += lanes.iter_mut().filter_map(Receiver::try_recv).count();
+        }
+    }
+
+    fn sleep_unless(&self, has_mail: impl FnOnce() -> bool) {
+        self.parks.fetch_add(1, Ordering::Relaxed);
+        self.parker.prepare();
+        if has_mail() {
+            self.parker.cancel();
+        } else {
+            thread::park();
+            self.parker.unpark();
         }
     }
 }
@@ -88,9 +100,72 @@ fn no_wake_up_is_lost(senders: usize, values: usize, disturbed: bool) {
             thread::spawn(move || worker.doorbell.unpark());
         }
         worker.run(&mut receivers, senders * values);
-        while Arc::strong_count(&worker) > 1 {
-            thread::yield_now();
+        outlive(&worker);
+    });
+}
+
+/// Waits until nobody else has this.
+fn outlive<T>(shared: &Arc<T>) {
+    while Arc::strong_count(shared) > 1 {
+        thread::yield_now();
+    }
+}
+
+/// A worker that looks for commands only if it is called.
+struct Called {
+    worker: Arc<Worker>,
+    call: Call,
+    /// How many commands each sender has sent. Nothing but the call orders them: the queue that they stand for has a
+    /// lock, but nobody is to rely on that.
+    sent: Vec<Slot>,
+}
+
+impl Called {
+    fn new(senders: usize) -> Arc<Self> {
+        let worker = Worker::new(Vec::new());
+        let sent = (0..senders).map(|_| Slot::new(0)).collect();
+        Arc::new(Called { worker, call: Call::new(), sent })
+    }
+
+    fn send(&self, sender: usize, number: usize, wake: fn(&Worker)) {
+        self.sent[sender].store(number, Ordering::Relaxed);
+        self.call.call();
+        wake(&self.worker);
+    }
+
+    /// Takes `commands` commands, `most` in a turn.
+    fn run(&self, commands: usize, most: usize) {
+        let mut taken = 0;
+        while taken < commands {
+            self.worker.sleep_unless(|| self.call.is_called());
+            if !self.call.hear() {
+                continue;
+            }
+            let sent: usize = self.sent.iter().map(|sent| sent.load(Ordering::Relaxed)).sum();
+            let now = most.min(sent - taken);
+            if now == most {
+                // There may be more.
+                self.call.call();
+            }
+            taken += now;
         }
+    }
+}
+
+/// Each of `senders` sends `commands` commands, and the worker gets them all, though it takes `most` in a turn.
+fn no_call_is_lost(senders: usize, commands: usize, most: usize, wake: fn(&Worker)) {
+    loom::model(move || {
+        let called = Called::new(senders);
+        for sender in 0..senders {
+            let called = Arc::clone(&called);
+            thread::spawn(move || {
+                for number in 1..=commands {
+                    called.send(sender, number, wake);
+                }
+            });
+        }
+        called.run(senders * commands, most);
+        outlive(&called);
     });
 }
 
@@ -107,6 +182,22 @@ fn no_wake_up_of_a_sender_that_goes_on_is_lost() {
 #[test]
 fn no_wake_up_is_lost_to_a_worker_that_wakes_up_for_nothing() {
     no_wake_up_is_lost(1, 2, true);
+}
+
+/// With the park protocol as well this takes too long, and its own models have two senders.
+#[test]
+fn whoever_hears_a_call_gets_what_all_have_sent_who_called_before() {
+    no_call_is_lost(2, 1, usize::MAX, |worker| worker.doorbell.unpark());
+}
+
+#[test]
+fn no_call_of_a_sender_that_goes_on_is_lost() {
+    no_call_is_lost(1, 2, usize::MAX, Worker::wake);
+}
+
+#[test]
+fn no_call_is_lost_to_a_worker_that_takes_one_command_in_a_turn() {
+    no_call_is_lost(1, 2, 1, Worker::wake);
 }
 
 #[test]
