@@ -116,23 +116,10 @@ impl TurnClock {
         self.over.set(now.since(self.began.get()) >= TURN || self.looks.get() >= LOOKS);
         let handled = self.given.get().saturating_sub(self.left.get());
         if handled > 0 {
-            self.given.set(self.batch_after(handled, nanos));
+            self.given.set(batch_after(self.given.get(), handled, nanos));
         }
         self.look(now);
         took >= LOOK_AFTER
-    }
-
-    /// How many messages may be handled before the next look, after so many took so long.
-    fn batch_after(&self, handled: u32, nanos: u64) -> u32 {
-        // Who was fast says little about who comes next: the number grows slowly, and falls at once.
-        let most = MOST.min(self.given.get() * 2);
-        // As many messages as would have taken the time; mostly there is no need to divide.
-        let fits = LOOK_AFTER_NANOS * u64::from(handled);
-        if fits >= nanos.saturating_mul(u64::from(most)) {
-            most
-        } else {
-            u32::try_from(fits / nanos).unwrap_or(MOST).clamp(1, most)
-        }
     }
 
     fn look(&self, now: Mono) {
@@ -148,5 +135,41 @@ impl TurnClock {
             target: "annulus", actor, among_others, ?took,
             "a handler holds up its worker"
         );
+    }
+}
+
+/// How many messages may be handled before the next look, where `given` might have been before this one, and so many
+/// were, in so many nanoseconds.
+fn batch_after(given: u32, handled: u32, nanos: u64) -> u32 {
+    // Who was fast says little about who comes next: the number grows slowly, and falls at once.
+    let most = MOST.min(given * 2);
+    // As many messages as would have taken the time; mostly there is no need to divide.
+    let fits = LOOK_AFTER_NANOS * u64::from(handled);
+    if fits >= nanos.saturating_mul(u64::from(most)) {
+        most
+    } else {
+        u32::try_from(fits / nanos).unwrap_or(MOST).clamp(1, most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: u64 = 10 * LOOK_AFTER_NANOS;
+
+    #[test]
+    fn after_fast_messages_twice_as_many_may_be_handled_until_it_is_the_most() {
+        let batches = std::iter::successors(Some(1), |given| Some(batch_after(*given, *given, 0)));
+        assert!(batches.take(10).eq([1, 2, 4, 8, 16, 32, 64, 128, 128, 128]));
+        assert_eq!(batch_after(8, 3, LOOK_AFTER_NANOS / 1000), 16);
+    }
+
+    #[test]
+    fn after_slow_messages_as_many_may_be_handled_as_take_the_time() {
+        assert_eq!(batch_after(128, 128, SLOW), 12);
+        assert_eq!(batch_after(128, 1, LOOK_AFTER_NANOS), 1);
+        assert_eq!(batch_after(128, 1, u64::MAX), 1);
+        assert_eq!(batch_after(2, 40, SLOW), 4);
     }
 }

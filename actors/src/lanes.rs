@@ -194,7 +194,8 @@ impl Lanes {
     }
 }
 
-/// The time between two doorbells for the same worker in the middle of turns: they are to cost a tenth of it at most.
+/// The time after which a worker that sleeps is woken in the middle of a turn again, if nobody waits for what it gets:
+/// doorbells are to cost a tenth of it at most.
 const EARLY_WAKES: Duration = Duration::from_micros(20);
 
 /// Parcels that are taken from one lane before the next one has its turn.
@@ -276,15 +277,13 @@ impl Core {
             if touched & bit_of(worker) == 0 || outbound.is_flushed() {
                 continue;
             }
-            if outbound.entry.waits() {
-                let now = self.io.now();
-                if now.since(outbound.early_at.get()) >= EARLY_WAKES {
-                    self.publish_at_cost(outbound, now);
-                    continue;
-                }
+            let is_early = || self.io.now().since(outbound.early_at.get()) < EARLY_WAKES;
+            if !outbound.entry.waits() || is_early() {
+                // It may be about to, or there will be time for it.
+                self.lanes.touched.set(self.lanes.touched.get() | bit_of(worker));
+            } else {
+                self.publish_at_cost(outbound);
             }
-            // It may be about to, or there will be time for it.
-            self.lanes.touched.set(self.lanes.touched.get() | bit_of(worker));
         }
     }
 
@@ -308,18 +307,19 @@ impl Core {
         // Once for each look at the clock: at the end of the turn one doorbell or chunk serves for all that has
         // gathered.
         if outbound.early_at.get() < self.now() && (!parked || self.io.rings_at_once()) {
-            self.publish_at_cost(outbound, self.io.now());
+            self.publish_at_cost(outbound);
         }
     }
 
     /// Publishes what waits for a worker in the middle of a turn, and wakes it if it sleeps: that costs a system call,
     /// or a chunk.
-    fn publish_at_cost(&self, outbound: &Outbound, now: Mono) {
+    fn publish_at_cost(&self, outbound: &Outbound) {
         if !outbound.takes_no_chunk() {
             self.take_home(outbound);
         }
         self.publish_early(outbound);
-        outbound.early_at.set(now);
+        // Somebody waits for what has just left, and nobody for this.
+        outbound.early_at.set(self.io.now());
     }
 
     fn publish_early(&self, outbound: &Outbound) {

@@ -189,7 +189,8 @@ impl Worker {
             self.core.clock.read(&self.core);
             self.spin.was_busy(begun, self.core.now(), called);
         }
-        // What is for other workers has just left: but for what such code has told them.
+        // What is for other workers has just left, but for what such code has told them: that would wait as if for a
+        // full lane.
         let idle = self.core.is_idle() && !self.core.lanes.are_touched();
         Rest { idle, next_timer: self.core.next_timer() }
     }

@@ -330,6 +330,29 @@ fn few_bytes_cross_without_a_chunk_and_never_find_no_memory() {
 }
 
 #[test]
+fn what_crosses_without_a_chunk_is_known_before() {
+    let push_bytes = |outbox: &mut Outbox, len: usize| {
+        outbox.push_archived(header_of::<Text>(Kind::Tell, 1), archived_of(&Text("x".repeat(len))))
+    };
+    for len in 0..200 {
+        let near = pool();
+        let mut outbox = Outbox::new(Destination::Worker, LIMITS, near.clone());
+        assert!(outbox.crosses_without_chunk(), "nothing does");
+        push_bytes(&mut outbox, len).unwrap();
+        let (bytes, without) = (outbox.bytes(), outbox.crosses_without_chunk());
+        assert_eq!(without, bytes <= 112);
+        // What is in its place is the chunk, or nothing.
+        let crossing = outbox.pop_crossing().unwrap();
+        assert_eq!(near.chunks_lent(), usize::from(without));
+        drop(crossing);
+    }
+    let mut outbox = Outbox::new(Destination::Worker, LIMITS, pool());
+    let header = header_of::<Moved>(Kind::Tell, 1);
+    ByValue::pack(&mut Some(Moved(1)), header, None, &mut outbox, Admission::Bounded).unwrap();
+    assert!(!outbox.crosses_without_chunk(), "a value takes memory, too");
+}
+
+#[test]
 fn idle_chunks_of_other_threads_can_be_given_back() {
     let (near, far) = (pool(), pool());
     let mut outbox = Outbox::new(Destination::Worker, LIMITS, near);

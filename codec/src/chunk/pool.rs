@@ -1,4 +1,7 @@
 //! Where chunks come from, and go back to.
+//!
+//! No block here is `unsafe`, but what the module above leans on is kept here as well: whoever gets a chunk owns it
+//! alone, and its bytes count as written as far as they are, or not at all.
 #![forbid(unsafe_code)]
 
 use std::{

@@ -30,7 +30,7 @@ pub(super) struct Alarm {
     /// The same for the kernel, which reads it when it takes the entry. It is not written to before the
     /// alarm has rung.
     time: Box<Timespec>,
-    /// Whether something else than its time ended the last wait that had one.
+    /// Whether a completion ended the last wait that had a time.
     interrupted: bool,
     /// Whether it has rung since the last such wait.
     rang: bool,

@@ -17,7 +17,7 @@ fn read(clock: libc::clockid_t) -> libc::timespec {
     time
 }
 
-/// `CLOCK_MONOTONIC`: also the clock of the ring's timeouts.
+/// `CLOCK_MONOTONIC`: also the clock of the ring's timeouts, unless it [is shifted](is_shifted).
 pub(super) fn now() -> Mono {
     let time = read(libc::CLOCK_MONOTONIC);
     Mono(time.tv_sec as u64 * NANOS + time.tv_nsec as u64)
@@ -28,7 +28,8 @@ pub(super) fn timespec(time: Mono) -> Timespec {
     Timespec::new().sec(time.0 / NANOS).nsec((time.0 % NANOS) as u32)
 }
 
-/// When a timeout is to fire, as the kernel takes it, and how that is to be read.
+/// When a timeout is to fire, as the kernel takes it, and how that is to be read. Where it is a time from now, it is
+/// for as much later as passes until the kernel has it.
 pub(super) fn timeout(at: Mono) -> (Timespec, TimeoutFlags) {
     if is_shifted() {
         (Timespec::from(at.since(now())), TimeoutFlags::empty())
@@ -40,7 +41,7 @@ pub(super) fn timeout(at: Mono) -> (Timespec, TimeoutFlags) {
 /// Whether [`now`]'s clock is not the kernel's own, because the process is in a time namespace. The kernel takes
 /// times for those of its own clock then, but for how long something lasts that is the same.
 pub(super) fn is_shifted() -> bool {
-    // A process with threads does not change its namespace.
+    // A process with threads stays in its namespace.
     static IS_SHIFTED: OnceLock<bool> = OnceLock::new();
     *IS_SHIFTED.get_or_init(|| match fs::read_to_string("/proc/self/timens_offsets") {
         Ok(offsets) => offsets.lines().any(is_shift),

@@ -183,6 +183,13 @@ impl Submission {
         }
     }
 
+    /// From now on waits are as on a kernel before 6.12.
+    #[cfg(test)]
+    pub(super) fn forget_absolute_times(&mut self) {
+        self.absolute = false;
+        self.flags &= !EnterFlags::ABS_TIMER.bits();
+    }
+
     /// How many completions to wait for, and the timeout as the kernel takes it.
     fn timeout(&self, want: u32, until: Option<Mono>) -> (u32, Option<Timespec>) {
         match until {
@@ -316,18 +323,14 @@ mod tests {
         assert!(clock::now().since(before) >= pause);
     }
 
-    /// As on a kernel before 6.12.
-    fn without_absolute_times(mut submission: Submission) -> Submission {
-        submission.absolute = false;
-        submission.flags &= !EnterFlags::ABS_TIMER.bits();
-        submission
-    }
-
     #[test]
     fn a_wait_ends_in_time_on_new_kernels_and_on_old_ones() {
         for old in [false, true] {
-            let submission = Submission::new(start(&RingConfig::default()).unwrap(), Vec::new());
-            let mut submission = if old { without_absolute_times(submission) } else { submission };
+            let mut submission =
+                Submission::new(start(&RingConfig::default()).unwrap(), Vec::new());
+            if old {
+                submission.forget_absolute_times();
+            }
             let before = clock::now();
             let until = before.after(Duration::from_millis(20));
             submission.enter(1, Some(until)).unwrap();

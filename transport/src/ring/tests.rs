@@ -56,7 +56,14 @@ fn the_end_of_a_wait_is_no_fault() {
 
 #[test]
 fn an_alarm_is_set_once_for_many_waits_and_ends_one_of_them() {
-    let mut driver = driver();
+    alarm_of(driver());
+    // As on a kernel before 6.12.
+    let mut old = driver();
+    old.operations.submission.forget_absolute_times();
+    alarm_of(old);
+}
+
+fn alarm_of(mut driver: RingDriver) {
     let bell = driver.doorbell();
     let begun = driver.now();
     let end = begun.after(Duration::from_secs(1));
@@ -86,6 +93,46 @@ fn an_alarm_is_set_once_for_many_waits_and_ends_one_of_them() {
     let soon = driver.now().after(Duration::from_millis(5));
     wait(&mut driver, soon);
     assert!(driver.now() >= soon && !driver.alarm.rings_by(soon));
+}
+
+#[test]
+fn a_wait_that_an_alarm_would_end_later_is_ended_by_the_fuse() {
+    let fuse = Duration::from_millis(30);
+    let config = RingConfig { park_fuse: Some(fuse), ..RingConfig::default() };
+    let mut driver = RingDriver::new(&config).unwrap();
+    let end = driver.now().after(Duration::from_secs(10));
+    for _ in 0..2 {
+        driver.doorbell().ring();
+        driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
+    }
+    assert!(driver.alarm.rings_by(end) && driver.fuses() == 0);
+    for fuses in 1..=2 {
+        let before = driver.now();
+        driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
+        assert!(driver.now() >= before.after(fuse) && driver.now() < end);
+        assert!(driver.alarm.rings_by(end));
+        assert_eq!(driver.fuses(), fuses);
+    }
+    // What ends earlier has a timeout of its own.
+    let soon = driver.now().after(Duration::from_millis(1));
+    driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
+    assert!(driver.now() >= soon && driver.fuses() == 2);
+}
+
+#[test]
+fn an_alarm_that_rings_before_the_fuse_is_no_fuse() {
+    let config = RingConfig { park_fuse: Some(Duration::from_secs(10)), ..RingConfig::default() };
+    let mut driver = RingDriver::new(&config).unwrap();
+    let begun = driver.now();
+    let end = begun.after(Duration::from_millis(300));
+    for _ in 0..2 {
+        driver.doorbell().ring();
+        driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
+    }
+    assert!(driver.alarm.rings_by(end));
+    driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
+    assert!(driver.now() >= end && driver.now() < begun.after(Duration::from_secs(10)));
+    assert!(!driver.alarm.rings_by(end) && driver.fuses() == 0);
 }
 
 #[test]
