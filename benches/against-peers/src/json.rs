@@ -20,8 +20,9 @@ struct Line {
     thread_cpu_ns_per_op: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_per_actor: Option<f64>,
-    rounds: usize,
-    /// Of what is measured, over the rounds.
+    /// How often it was measured.
+    times: usize,
+    /// Of what came of that.
     min: Option<f64>,
     max: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +45,7 @@ pub(crate) fn print(rows: &[Row]) {
             cpu_ns_per_op: row.cpu().map(|cpu| cpu.median),
             thread_cpu_ns_per_op: row.thread_cpu().map(|cpu| cpu.median),
             bytes_per_actor: median.filter(|_| bytes),
-            rounds: row.rounds(),
+            times: row.times(),
             min: cost.map(|cost| cost.min),
             max: cost.map(|cost| cost.max),
             note: row.note(),

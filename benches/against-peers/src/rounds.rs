@@ -18,6 +18,9 @@ use crate::{
 /// How long a child may take. Longer means that it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How often a round measures works of workers that [sleep](Work::sleeps).
+const TURNS_OF_SLEEPERS: usize = 5;
+
 /// How often a child is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -50,7 +53,8 @@ impl Row {
         Spread::of(self.timed().map(|one| one.thread_cpu_nanos / one.ops as f64))
     }
 
-    pub(crate) fn rounds(&self) -> usize {
+    /// How often it was measured.
+    pub(crate) fn times(&self) -> usize {
         self.measured.len()
     }
 
@@ -69,18 +73,34 @@ impl Row {
 /// Runs everything that is asked for.
 pub(crate) fn run(args: &Args) -> Vec<Row> {
     let mut rows: Vec<Row> = args.works().flat_map(|work| rows_of(args, work)).collect();
+    let works: Vec<Work> = args.works().collect();
     let begin = Instant::now();
     for round in 0..args.rounds() {
-        for work in args.works() {
-            let mut rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.work == work).collect();
-            let first = if rows.is_empty() { 0 } else { round % rows.len() };
-            rows.rotate_left(first);
+        for works in works.chunk_by(|one, next| one.sleeps() && next.sleeps()) {
             let seconds = begin.elapsed().as_secs();
-            eprintln!("round {} of {}, {seconds} s: {work}", round + 1, args.rounds());
-            rows.into_iter().for_each(|row| measure(args, row));
+            let names: Vec<&str> = works.iter().map(|work| work.name()).collect();
+            eprintln!(
+                "round {} of {}, {seconds} s: {}",
+                round + 1,
+                args.rounds(),
+                names.join(", ")
+            );
+            let mut rows: Vec<&mut Row> =
+                rows.iter_mut().filter(|row| works.contains(&row.work)).collect();
+            measure_together(args, &mut rows, works[0].sleeps(), round);
         }
     }
     rows
+}
+
+/// Measures the rows of a round, in turn.
+fn measure_together(args: &Args, rows: &mut [&mut Row], sleeps: bool, round: usize) {
+    let turns = if sleeps && !args.quick { TURNS_OF_SLEEPERS } else { 1 };
+    for turn in 0..turns {
+        let first = (round * turns + turn) % rows.len().max(1);
+        let (before, from) = rows.split_at_mut(first);
+        from.iter_mut().chain(before).for_each(|row| measure(args, row));
+    }
 }
 
 fn rows_of(args: &Args, work: Work) -> Vec<Row> {

@@ -50,6 +50,6 @@ fn print_row(row: &Row, best_peer: Option<f64>) {
         number(cost.max),
     );
     if let Some(note) = row.note() {
-        println!("    from {} rounds: {note}", row.rounds());
+        println!("    measured {} times: {note}", row.times());
     }
 }

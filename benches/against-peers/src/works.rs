@@ -131,6 +131,12 @@ impl Work {
         }
     }
 
+    /// Whether it is about workers that sleep. Nearly all of it is the kernel's wake-up then, which differs from time to
+    /// time by more than the subjects do.
+    pub(crate) fn sleeps(self) -> bool {
+        matches!(self, Work::AskOtherWorkerParked | Work::MsgRingParkedFloor)
+    }
+
     /// Whether workers are to look for messages again and again instead of going to sleep.
     pub(crate) fn spins(self) -> bool {
         self == Work::AskOtherWorkerSpinning
