@@ -51,8 +51,8 @@ pub(crate) struct Worker {
     /// Whether there is nothing to do, and it is too early to sleep.
     spinning: bool,
     woken: Vec<Waker>,
-    /// The driver's count of fuses after the last sleep.
-    fuses: u64,
+    /// The driver's count of fuses after the last sleep, if it has any.
+    fuses: Option<u64>,
 }
 
 impl Worker {
@@ -136,6 +136,9 @@ impl Worker {
     fn sleep(&mut self, wait: Wait) -> Result<(), DriverError> {
         for _ in 0..2 {
             self.enter_kernel(wait)?;
+            if self.fuses.is_none() {
+                return Ok(());
+            }
             let fuses = self.core.io.fuses();
             if std::mem::replace(&mut self.fuses, fuses) == fuses || !self.has_mail() {
                 return Ok(());

@@ -105,8 +105,8 @@ impl Io {
         self.0.borrow().in_flight()
     }
 
-    /// Waits that a fuse has ended: [`Driver::fuses`].
-    pub fn fuses(&self) -> u64 {
+    /// Waits that a fuse has ended, if any may be: [`Driver::fuses`].
+    pub fn fuses(&self) -> Option<u64> {
         self.0.borrow().fuses()
     }
 

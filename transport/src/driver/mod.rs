@@ -166,8 +166,8 @@ pub trait Driver {
     /// Operations in flight.
     fn in_flight(&self) -> usize;
 
-    /// [`DriverCounters::fuses`], which is asked for after each wait.
-    fn fuses(&self) -> u64;
+    /// [`DriverCounters::fuses`], which is asked for after each wait; `None` if no wait is ended by a fuse.
+    fn fuses(&self) -> Option<u64>;
 
     /// Counters since the start.
     fn counters(&self) -> DriverCounters;

@@ -337,8 +337,8 @@ impl Driver for RingDriver {
         self.operations.in_flight()
     }
 
-    fn fuses(&self) -> u64 {
-        self.counters.fuses
+    fn fuses(&self) -> Option<u64> {
+        self.fuse.map(|_| self.counters.fuses)
     }
 
     fn counters(&self) -> DriverCounters {
