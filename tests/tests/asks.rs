@@ -210,7 +210,7 @@ fn p08_an_ask_of_a_node_that_shuts_down_is_answered_until_whom_it_asks_has_drain
         assert_eq!(ended, Ok(()), "from {from} to {at}");
         let mut outcomes: Vec<Result<(), AskError>> = noted.all();
         assert_eq!(outcomes.pop(), Some(Err(AskError::Dead)), "from {from} to {at}");
-        // The first ask was open when the shutdown began.
+        // The first ask was open when the shutdown began, unless this thread was held up.
         assert!(!outcomes.is_empty() && outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     }
 }

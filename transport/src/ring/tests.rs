@@ -54,6 +54,16 @@ fn the_end_of_a_wait_is_no_fault() {
     assert!(driver.now() >= soon);
 }
 
+/// Interrupts waits until an alarm is set.
+fn set_alarm(driver: &mut RingDriver, end: Mono) {
+    // The first wait that something else ends shows that one is worth while.
+    for _ in 0..2 {
+        driver.doorbell().ring();
+        driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
+    }
+    assert!(driver.alarm.rings_by(end));
+}
+
 #[test]
 fn an_alarm_is_set_once_for_many_waits_and_ends_one_of_them() {
     alarm_of(driver());
@@ -70,12 +80,7 @@ fn alarm_of(mut driver: RingDriver) {
     let wait = |driver: &mut RingDriver, until| {
         driver.enter(Wait::Until(Some(until)), &mut Vec::new()).unwrap();
     };
-    // The first wait that something else ends shows that an alarm is worth while.
-    for _ in 0..2 {
-        bell.ring();
-        wait(&mut driver, end);
-    }
-    assert!(driver.alarm.rings_by(end));
+    set_alarm(&mut driver, end);
     // Those that may take longer are covered by it, and a shorter one still ends in time.
     for later in [0, 1, 1000] {
         bell.ring();
@@ -101,11 +106,8 @@ fn a_wait_that_an_alarm_would_end_later_is_ended_by_the_fuse() {
     let config = RingConfig { park_fuse: Some(fuse), ..RingConfig::default() };
     let mut driver = RingDriver::new(&config).unwrap();
     let end = driver.now().after(Duration::from_secs(10));
-    for _ in 0..2 {
-        driver.doorbell().ring();
-        driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
-    }
-    assert!(driver.alarm.rings_by(end) && driver.fuses() == Some(0));
+    set_alarm(&mut driver, end);
+    assert_eq!(driver.fuses(), Some(0));
     for fuses in 1..=2 {
         let before = driver.now();
         driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
@@ -125,11 +127,7 @@ fn an_alarm_that_rings_before_the_fuse_is_no_fuse() {
     let mut driver = RingDriver::new(&config).unwrap();
     let begun = driver.now();
     let end = begun.after(Duration::from_millis(300));
-    for _ in 0..2 {
-        driver.doorbell().ring();
-        driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
-    }
-    assert!(driver.alarm.rings_by(end));
+    set_alarm(&mut driver, end);
     driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
     assert!(driver.now() >= end && driver.now() < begun.after(Duration::from_secs(10)));
     assert!(!driver.alarm.rings_by(end) && driver.fuses() == Some(0));
@@ -150,11 +148,7 @@ fn no_alarm_is_set_for_a_time_that_is_near() {
 fn a_driver_with_an_alarm_that_is_set_goes_away() {
     let mut driver = driver();
     let end = driver.now().after(Duration::from_secs(600));
-    for _ in 0..2 {
-        driver.doorbell().ring();
-        driver.enter(Wait::Until(Some(end)), &mut Vec::new()).unwrap();
-    }
-    assert!(driver.alarm.rings_by(end));
+    set_alarm(&mut driver, end);
     driver.quiesce(Duration::from_secs(5)).unwrap();
     let soon = driver.now().after(Duration::from_millis(5));
     driver.enter(Wait::Until(Some(soon)), &mut Vec::new()).unwrap();
