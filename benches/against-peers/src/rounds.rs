@@ -1,8 +1,9 @@
 //! The rounds: each measurement in a process of its own, in another order each time.
 
 use std::{
-    io::Read,
-    process::{Command, Stdio},
+    io::{self, Read},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -20,9 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a round measures works of workers that [sleep](Work::sleeps).
 const TURNS_OF_SLEEPERS: usize = 5;
-
-/// How often a child is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// One subject in one configuration at one work, and what came of it.
 #[derive(Debug)]
@@ -87,19 +85,18 @@ pub(crate) fn run(args: &Args) -> Vec<Row> {
             );
             let mut rows: Vec<&mut Row> =
                 rows.iter_mut().filter(|row| works.contains(&row.work)).collect();
-            measure_together(args, &mut rows, works[0].sleeps(), round);
+            measure_together(args, &mut rows, works[0].sleeps());
         }
     }
     rows
 }
 
-/// Measures the rows of a round, in turn.
-fn measure_together(args: &Args, rows: &mut [&mut Row], sleeps: bool, round: usize) {
+/// Measures the rows of a round. What was measured before may be felt, so chance says what that is.
+fn measure_together(args: &Args, rows: &mut [&mut Row], sleeps: bool) {
     let turns = if sleeps && !args.quick { TURNS_OF_SLEEPERS } else { 1 };
-    for turn in 0..turns {
-        let first = (round * turns + turn) % rows.len().max(1);
-        let (before, from) = rows.split_at_mut(first);
-        from.iter_mut().chain(before).for_each(|row| measure(args, row));
+    for _ in 0..turns {
+        fastrand::shuffle(rows);
+        rows.iter_mut().for_each(|row| measure(args, row));
     }
 }
 
@@ -136,24 +133,30 @@ fn in_child(args: &Args, row: &Row) -> Result<Measured, String> {
     command.args(["--millis", &args.target().as_millis().to_string()]);
     command.args(args.quick.then_some("--quick"));
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
-    let begin = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-            break status;
-        }
-        if begin.elapsed() > PATIENCE {
-            // It has not ended by itself; whatever comes of this, it is waited for.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("it had not ended after {} s", PATIENCE.as_secs()));
-        }
-        thread::sleep(LOOK_EVERY);
-    };
-    let mut text = String::new();
-    let stdout = child.stdout.as_mut().expect("stdout is piped");
-    stdout.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let text = output_of(&mut child);
+    if text.is_err() {
+        // It has not ended by itself; whatever comes of this, it is waited for.
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    let text = text?;
     if !status.success() {
         return Err(format!("it ended with {status}"));
     }
     serde_json::from_str(&text).map_err(|error| format!("{error} in {text:?}"))
+}
+
+/// All that a child prints until it ends. Nothing runs here meanwhile: the child is measured, and needs all cores.
+fn output_of(child: &mut Child) -> Result<String, String> {
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        let read = stdout.read_to_string(&mut text);
+        // Nobody waits any longer if it took too long.
+        let _ = give.send(read.map(|_| text));
+    });
+    let read: Result<io::Result<String>, _> = take.recv_timeout(PATIENCE);
+    let read = read.map_err(|_| format!("it had not ended after {} s", PATIENCE.as_secs()))?;
+    read.map_err(|error| error.to_string())
 }
