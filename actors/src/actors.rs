@@ -22,7 +22,7 @@ use annulus_codec::{
 
 use crate::{
     actor::{Actor, Exit, StopMode},
-    cell::{ActorCell, Life, Phase, Place, Signal},
+    cell::{ActorCell, Life, Phase, Signal},
     contain::{OnDrop, discard, panic_text},
     context::{Context, is_live, refuse_expired},
     core::Core,
@@ -202,8 +202,7 @@ impl Core {
             return self.nudge(cell);
         }
         if is_live(self, &delivery) {
-            cell.hold_out(Place::Hand);
-            self.walk.hold_out(delivery);
+            self.walk.hold_out(cell, delivery);
             self.poll_actor(cell);
             self.clock.ran(self, cell.name);
         } else {

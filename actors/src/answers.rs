@@ -111,8 +111,9 @@ impl Core {
         match origin {
             Origin::Local => {
                 let worker = asking_worker(correlation);
+                let rung = self.ring_ahead(worker);
                 let pushed = push(&mut self.lanes.outbox(worker)?.borrow_mut());
-                self.hurry(worker);
+                self.hurry(worker, rung);
                 Some(pushed)
             }
             Origin::Link(peer) => {

@@ -102,11 +102,11 @@ impl Core {
         self: &Rc<Self>,
         ask: &mut Ask<M>,
     ) -> Option<Result<Carrier<M::Reply>, AskKey>> {
-        let small = ask.message.as_ref().and_then(M::Passing::as_small)?;
         if ask.stage != Stage::Unsent(Way::Link) || ask.limit.is_some() || self.runs_actor() {
             return None;
         }
         let cell = self.may_hand_over(ask.to)?;
+        let small = ask.message.as_ref().and_then(M::Passing::as_small)?;
         let key = self.ask_small(&cell, small, None).ok()?;
         Some(self.asks.take_small::<M::Reply>(key).ok_or(key))
     }
@@ -223,6 +223,8 @@ impl Core {
         message: &mut Option<M>,
         said: Option<&Extensions>,
     ) -> Result<AskKey, AskError> {
+        let worker = to.shares_node(self.home()).then(|| to.slot().worker());
+        let rung = worker.is_some_and(|worker| self.ring_ahead(worker));
         let key = self.asks.insert(self.peer_of(to)).ok_or(AskError::Overloaded)?;
         let correlation = key.correlation(self.worker());
         let sent = match way {
@@ -233,8 +235,8 @@ impl Core {
             drop(self.asks.remove(key));
             return Err(error.into());
         }
-        if to.shares_node(self.home()) {
-            self.hurry(to.slot().worker());
+        if let Some(worker) = worker {
+            self.hurry(worker, rung);
         }
         Ok(key)
     }

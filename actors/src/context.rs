@@ -350,8 +350,10 @@ impl<A: Actor> Context<A> {
     /// The message that the worker holds out.
     fn begin_in_hand(&mut self) -> Option<Content> {
         self.count_handled();
-        let delivery = self.core.walk.take_in_hand()?;
-        Some(self.begin_delivery(delivery))
+        let (envelope, reply_to) = self.core.walk.take_in_hand()?;
+        // What the handler inherits has been noted.
+        self.reply_to = reply_to;
+        Some(Content::Envelope(envelope))
     }
 
     /// The message that has waited in the mailbox, and brings more than itself.
@@ -470,6 +472,7 @@ impl<A: Actor> Context<A> {
 
 /// Whether a message is still wanted now that it is at the front: a cancelled timer's is not, nor that
 /// of a watch that is over, nor an ask that its asker has given up.
+#[inline]
 pub(crate) fn is_live(core: &Core, delivery: &Delivery) -> bool {
     match delivery.source {
         Some(Source::Alarm(alarm)) => return core.accept_alarm(alarm),

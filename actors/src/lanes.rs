@@ -229,9 +229,12 @@ impl Core {
         if let Some(rest) = inbound.unwalked.take() {
             return Some(Parcel::Frames(rest));
         }
-        let crossing = inbound.crossings.borrow_mut().try_recv()?;
+        let mut crossings = inbound.crossings.borrow_mut();
+        let mut landing = self.lanes.landing.borrow_mut();
+        let landed = crossings.peek(|crossing| crossing.land(&mut landing))?;
+        let crossing = crossings.try_recv()?;
         self.lanes.crossings.set(self.lanes.crossings.get() + 1);
-        Some(crossing.open(&mut self.lanes.landing.borrow_mut(), inbound.from as u32))
+        Some(landed.unwrap_or_else(|| crossing.open(&mut landing, inbound.from as u32)))
     }
 
     /// Gives chunks of other workers back to them. Each keeps as much memory as it had: two workers that ask
@@ -287,13 +290,35 @@ impl Core {
         }
     }
 
-    /// Somebody waits for what has just been put into the outbox to this worker. If the worker has nothing to do it
-    /// gets it at once, and not when the turn ends: it may well be busy with it by then.
+    /// Somebody will wait for what is about to be put into the outbox to this worker, which is then to be
+    /// [hurried](Self::hurry). If the worker sleeps it is rung now: to wake up takes it many times as long as it takes
+    /// to make a message. Returns whether it was.
     #[inline]
-    pub(crate) fn hurry(&self, worker: usize) {
+    pub(crate) fn ring_ahead(&self, worker: usize) -> bool {
+        let Some(Some(outbound)) = self.lanes.outbound.get(worker) else { return false };
+        let parker = &outbound.entry.parker;
+        let rings = parker.is_parked()
+            && self.io.rings_at_once()
+            && self.is_due(outbound)
+            && !self.ending.get()
+            && parker.claim_ahead()
+            && !planted(Bug::ForgetDoorbell);
+        if rings {
+            self.ring_early(outbound);
+        }
+        rings
+    }
+
+    /// Somebody waits for what has just been put into the outbox to this worker, which has been `rung` for it, or has
+    /// not. If the worker has nothing to do it gets it at once, and not when the turn ends: it may well be busy with it
+    /// by then.
+    #[inline]
+    pub(crate) fn hurry(&self, worker: usize, rung: bool) {
         let Some(Some(outbound)) = self.lanes.outbound.get(worker) else { return };
-        // While a node ends nobody is in a hurry: what a worker says as it drops everything goes nowhere.
-        if outbound.entry.waits() && !self.ending.get() {
+        if rung {
+            self.publish_at_cost(outbound);
+        } else if outbound.entry.waits() && !self.ending.get() {
+            // While a node ends nobody is in a hurry: what a worker says as it drops everything goes nowhere.
             self.hand_out(outbound);
         }
     }
@@ -302,13 +327,16 @@ impl Core {
     fn hand_out(&self, outbound: &Outbound) {
         let parked = outbound.entry.parker.is_parked();
         if !parked && outbound.takes_no_chunk() {
-            return self.publish_early(outbound);
-        }
-        // Once for each look at the clock: at the end of the turn one doorbell or chunk serves for all that has
-        // gathered.
-        if outbound.early_at.get() < self.now() && (!parked || self.io.rings_at_once()) {
+            self.publish_early(outbound);
+        } else if self.is_due(outbound) && (!parked || self.io.rings_at_once()) {
             self.publish_at_cost(outbound);
         }
+    }
+
+    /// Whether a worker may get something in the middle of a turn that costs a system call or a chunk: once for each
+    /// look at the clock. At the end of the turn one serves for all that has gathered.
+    fn is_due(&self, outbound: &Outbound) -> bool {
+        outbound.early_at.get() < self.now()
     }
 
     /// Publishes what waits for a worker in the middle of a turn, and wakes it if it sleeps: that costs a system call,
@@ -324,9 +352,13 @@ impl Core {
 
     fn publish_early(&self, outbound: &Outbound) {
         if self.publish(outbound) {
-            self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
-            outbound.entry.ring();
+            self.ring_early(outbound);
         }
+    }
+
+    fn ring_early(&self, outbound: &Outbound) {
+        self.lanes.rung_early.set(self.lanes.rung_early.get() + 1);
+        outbound.entry.ring();
     }
 
     /// Puts what waits for another worker into the lane. Returns whether its doorbell is to be rung.

@@ -27,6 +27,7 @@ use crate::{
     core::Core,
     delivery::{Delivery, Origin, Peer, Section, is_plain},
     planted::{Bug, planted},
+    respond::ReplyTo,
 };
 
 /// The frames that are being walked.
@@ -36,8 +37,8 @@ pub(crate) struct Walk {
     walking: Cell<bool>,
     /// Asks that are being handled within polls of their askers.
     depth: Cell<u32>,
-    /// A message that the actor which is about to be polled will take, and its identity.
-    hand: Cell<Option<Delivery>>,
+    /// A message that the actor which is about to be polled will take, and where its answer goes; its identity is below.
+    hand: Cell<Option<(Envelope, Option<ReplyTo>)>>,
     /// The same, if it has waited in the actor's mailbox.
     waited: Cell<Option<Box<Delivery>>>,
     /// The same, if it is an ask without a frame, and its correlation id.
@@ -65,9 +66,13 @@ impl Default for Walk {
 }
 
 impl Walk {
-    pub(crate) fn hold_out(&self, delivery: Delivery) {
-        self.in_hand.set(delivery.envelope.header().message);
-        self.hand.set(Some(delivery));
+    /// Holds a message out to an actor, which is idle. What its handler inherits is noted at once.
+    pub(crate) fn hold_out(&self, cell: &ActorCell, delivery: Delivery) {
+        let Delivery { envelope, reply_to, section, .. } = delivery;
+        cell.enter_section(section);
+        cell.hold_out(Place::Hand);
+        self.in_hand.set(envelope.header().message);
+        self.hand.set(Some((envelope, reply_to)));
     }
 
     pub(crate) fn hold_out_waited(&self, delivery: Box<Delivery>) {
@@ -101,7 +106,7 @@ impl Walk {
         self.in_hand.get()
     }
 
-    pub(crate) fn take_in_hand(&self) -> Option<Delivery> {
+    pub(crate) fn take_in_hand(&self) -> Option<(Envelope, Option<ReplyTo>)> {
         self.hand.take()
     }
 
@@ -206,8 +211,7 @@ impl Core {
 
     /// Hands an ask to this actor, which is idle, while its asker is polled.
     pub(crate) fn hand_over(self: &Rc<Self>, cell: &Rc<ActorCell>, delivery: Delivery) {
-        cell.hold_out(Place::Hand);
-        self.walk.hold_out(delivery);
+        self.walk.hold_out(cell, delivery);
         self.poll_within(cell);
     }
 

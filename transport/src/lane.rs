@@ -143,15 +143,33 @@ pub struct Receiver<T: Send> {
 }
 
 impl<T: Send> Receiver<T> {
-    /// Takes the oldest value out of the lane.
+    /// Looks at the oldest value, which stays in the lane.
     #[inline]
-    pub fn try_recv(&mut self) -> Option<T> {
+    pub fn peek<R>(&mut self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.has_value().then(|| {
+            self.lane.slot(self.head).with(|slot| {
+                // SAFETY: the slot at the head holds a value and is ours, since the lane is not empty. The
+                // head does not move before this is over.
+                look(unsafe { (*slot).assume_init_ref() })
+            })
+        })
+    }
+
+    /// Whether there is a value at the head.
+    #[inline]
+    fn has_value(&mut self) -> bool {
         if self.head == self.tail_seen {
             // Acquire: with the new tail we see the values before it.
             self.tail_seen = self.lane.tail.position.load(Ordering::Acquire);
-            if self.head == self.tail_seen {
-                return None;
-            }
+        }
+        self.head != self.tail_seen
+    }
+
+    /// Takes the oldest value out of the lane.
+    #[inline]
+    pub fn try_recv(&mut self) -> Option<T> {
+        if !self.has_value() {
+            return None;
         }
         let value = self.lane.slot(self.head).with_mut(|slot| {
             // SAFETY: the slot at the head holds a value and is ours, since the lane is not empty. The
@@ -251,6 +269,11 @@ struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 impl<T> UnsafeCell<T> {
     fn new(value: T) -> Self {
         UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    fn with<R>(&self, access: impl FnOnce(*const T) -> R) -> R {
+        access(self.0.get())
     }
 
     #[inline(always)]

@@ -30,6 +30,15 @@
 //! A claim is one atomic exchange of raised for lowered, so each time that the flag is raised at most one
 //! sender claims it.
 //!
+//! # A ring ahead
+//!
+//! To wake up takes a worker much longer than it takes a sender to make a message. So a sender that knows that it will
+//! publish something may claim the park before, ring, and make the message meanwhile. That changes nothing above: it is
+//! one more wake-up for whatever reason, the sender claims as always when it has published, and all others have their
+//! ring. If the worker was faster it sleeps again, and that park is claimed like any other.
+//!
+//! # A late ring
+//!
 //! A doorbell may be late: the worker wakes up for another reason, and the ring comes when it is awake
 //! or sleeps again. It then wakes up for nothing, once. Users of a doorbell must allow for that.
 //!
@@ -88,14 +97,14 @@ impl Parker {
         self.parked.load(Ordering::Relaxed)
     }
 
-    /// A sender has published something. If this is true, it must ring the worker's doorbell.
+    /// A sender is about to publish something. If this is true, it must ring the worker's doorbell: what it
+    /// publishes will be there long before the worker is awake. When it is, the sender must [claim](Self::claim)
+    /// all the same, since the worker may have been faster, and sleep again.
     ///
-    /// Of all senders one gets true, each time that the worker parks. Call it after publishing, once for
-    /// everything published since the last call.
+    /// Of all senders one gets true from this or from [`claim`](Self::claim), each time that the worker parks.
     #[inline]
     #[must_use = "the worker sleeps on unless the sender that claims it rings the doorbell"]
-    pub fn claim(&self) -> bool {
-        fence(Ordering::SeqCst);
+    pub fn claim_ahead(&self) -> bool {
         // The load is there so that senders to an awake worker only read. Nor does a failed exchange
         // write: whoever lowers the flag is the worker or rings. Relaxed will do: values come through
         // the lanes, and what orders flag and lanes are the fences.
@@ -104,6 +113,16 @@ impl Parker {
                 .parked
                 .compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
+    }
+
+    /// A sender has published something. If this is true, it must ring the worker's doorbell.
+    ///
+    /// Call it after publishing, once for everything published since the last call.
+    #[inline]
+    #[must_use = "the worker sleeps on unless the sender that claims it rings the doorbell"]
+    pub fn claim(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.claim_ahead()
     }
 }
 

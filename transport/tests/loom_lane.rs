@@ -24,6 +24,16 @@ fn receive<T: Send>(receiver: &mut Receiver<T>) -> T {
     }
 }
 
+/// The next value, which stays in the lane.
+fn look(receiver: &mut Receiver<Box<usize>>) -> usize {
+    loop {
+        if let Some(value) = receiver.peek(|value| **value) {
+            return value;
+        }
+        thread::yield_now();
+    }
+}
+
 /// More values than slots: every slot is used again, so the head's ordering matters as well.
 fn every_value_arrives_once_and_in_order(capacity: usize, values: usize) {
     loom::model(move || {
@@ -34,9 +44,10 @@ fn every_value_arrives_once_and_in_order(capacity: usize, values: usize) {
             }
         });
         for value in 0..values {
+            assert_eq!(look(&mut receiver), value);
             assert_eq!(*receive(&mut receiver), value);
         }
-        assert!(receiver.try_recv().is_none());
+        assert!(receiver.peek(|_| ()).is_none() && receiver.try_recv().is_none());
         other.join().unwrap();
     });
 }

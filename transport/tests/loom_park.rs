@@ -49,8 +49,21 @@ impl Worker {
         self.wake();
     }
 
+    fn send_ahead(&self, lane: usize, value: usize) {
+        self.ring_ahead();
+        self.send(lane, value);
+    }
+
+    fn ring_ahead(&self) {
+        self.ring_if(self.parker.claim_ahead());
+    }
+
     fn wake(&self) {
-        if self.parker.claim() {
+        self.ring_if(self.parker.claim());
+    }
+
+    fn ring_if(&self, claimed: bool) {
+        if claimed {
             let claims = self.claims.fetch_add(1, Ordering::Relaxed) + 1;
             assert!(claims <= self.parks.load(Ordering::Relaxed));
             self.doorbell.unpark();
@@ -78,9 +91,11 @@ impl Worker {
     }
 }
 
-/// Each of `senders` sends `values` values, and the worker gets them all. If `disturbed`, something else
-/// wakes it up as well: a timer, or the doorbell of a park long past.
-fn no_wake_up_is_lost(senders: usize, values: usize, disturbed: bool) {
+/// How a value is sent to a worker.
+type Send = fn(&Worker, usize, usize);
+
+/// Each of `senders` senders sends `values` values, and the worker gets them all. Something else may disturb it.
+fn no_wake_up_is_lost(senders: usize, values: usize, send: Send, disturbance: Option<fn(&Worker)>) {
     loom::model(move || {
         let (lanes, mut receivers): (Vec<_>, Vec<_>) = (0..senders)
             .map(|_| channel(values))
@@ -91,13 +106,13 @@ fn no_wake_up_is_lost(senders: usize, values: usize, disturbed: bool) {
             let worker = Arc::clone(&worker);
             thread::spawn(move || {
                 for value in 0..values {
-                    worker.send(lane, value);
+                    send(&worker, lane, value);
                 }
             });
         }
-        if disturbed {
+        if let Some(disturb) = disturbance {
             let worker = Arc::clone(&worker);
-            thread::spawn(move || worker.doorbell.unpark());
+            thread::spawn(move || disturb(&worker));
         }
         worker.run(&mut receivers, senders * values);
         outlive(&worker);
@@ -169,19 +184,36 @@ fn no_call_is_lost(senders: usize, commands: usize, most: usize, wake: fn(&Worke
     });
 }
 
+/// A timer, or the doorbell of a park long past.
+fn wake_for_nothing(worker: &Worker) {
+    worker.doorbell.unpark();
+}
+
 #[test]
 fn no_wake_up_of_two_senders_is_lost() {
-    no_wake_up_is_lost(2, 1, false);
+    no_wake_up_is_lost(2, 1, Worker::send, None);
 }
 
 #[test]
 fn no_wake_up_of_a_sender_that_goes_on_is_lost() {
-    no_wake_up_is_lost(1, 2, false);
+    no_wake_up_is_lost(1, 2, Worker::send, None);
 }
 
 #[test]
 fn no_wake_up_is_lost_to_a_worker_that_wakes_up_for_nothing() {
-    no_wake_up_is_lost(1, 2, true);
+    no_wake_up_is_lost(1, 2, Worker::send, Some(wake_for_nothing));
+}
+
+#[test]
+fn no_wake_up_of_a_sender_that_rings_ahead_is_lost() {
+    no_wake_up_is_lost(1, 1, Worker::send_ahead, None);
+    no_wake_up_is_lost(1, 1, Worker::send_ahead, Some(wake_for_nothing));
+}
+
+/// The other one does not send what it has rung for.
+#[test]
+fn no_wake_up_of_a_sender_is_lost_while_another_one_rings_ahead() {
+    no_wake_up_is_lost(1, 1, Worker::send, Some(Worker::ring_ahead));
 }
 
 /// With the park protocol as well this takes too long, and its own models have two senders.

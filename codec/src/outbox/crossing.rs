@@ -11,6 +11,7 @@ use crate::{
 
 /// What crosses from one worker to another; [`open`](Self::open) it there.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Crossing(pub(super) Load);
 
 #[derive(Debug)]
@@ -41,12 +42,22 @@ fn sole(lease: Lease) -> SealedChunk {
 }
 
 impl Crossing {
+    /// Takes it over on the receiving worker where it is, if it is small. Moved first it would be copied twice,
+    /// and a copy of what has just been copied waits for that.
+    #[inline]
+    pub fn land(&self, landing: &mut Landing) -> Option<Parcel> {
+        match &self.0 {
+            Load::Small(small) => Some(Parcel::Frames(Frames::new(landing.land(small)))),
+            _ => None,
+        }
+    }
+
     /// Takes it over on the receiving worker. Its memory counts towards that one's from now on; the sender is
     /// its [lender](ChunkPool::open).
     pub fn open(self, landing: &mut Landing, lender: Lender) -> Parcel {
         let pool = &landing.pool;
         match self.0 {
-            Load::Small(small) => Parcel::Frames(Frames::new(landing.land(small.bytes()))),
+            Load::Small(small) => Parcel::Frames(Frames::new(landing.land(&small))),
             Load::Frames(chunk) => Parcel::Frames(Frames::new(pool.open(chunk, lender))),
             Load::Apart(header, chunk) => {
                 let apart = Apart { header, payload: pool.open(chunk, lender) };
@@ -60,8 +71,12 @@ impl Crossing {
 /// How many bytes of frames cross by themselves, and not in a chunk.
 pub(super) const SMALL: usize = 112;
 
+/// As many as are on their first cache line, and a frame of one or two numbers has.
+const FEW: usize = 48;
+
 /// Few bytes of whole frames. A chunk would cost both sides several cache misses more: its head, its first
 /// line, and its way back.
+#[repr(C)]
 pub(super) struct Small {
     len: u8,
     bytes: [u8; SMALL],
@@ -72,6 +87,16 @@ impl Small {
         let mut bytes = [0; SMALL];
         bytes.get_mut(..frames.len())?.copy_from_slice(frames);
         Some(Small { len: frames.len() as u8, bytes })
+    }
+
+    /// Appends them to a chunk. Returns `false`, with nothing written, if there is no room.
+    #[inline(always)]
+    fn append_to(&self, chunk: &mut ChunkWriter) -> bool {
+        let len = usize::from(self.len);
+        match self.bytes.first_chunk::<FEW>() {
+            Some(few) if len <= FEW => chunk.append_few(few, len),
+            _ => chunk.append_few(&self.bytes, len),
+        }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -98,17 +123,24 @@ impl Landing {
         Landing { pool, open: None }
     }
 
-    fn land(&mut self, frames: &[u8]) -> Lease {
-        // What landed before has been read, more often than not, and makes room.
-        let landed = self.open.as_mut().and_then(|open| open.append_leased(frames));
-        landed.unwrap_or_else(|| self.land_in_fresh(frames))
+    #[inline]
+    fn land(&mut self, small: &Small) -> Lease {
+        let landed = self.open.as_mut().and_then(|open| {
+            // What landed before has been read, more often than not, and makes room.
+            open.rewind();
+            small.append_to(open).then(|| open.take_committed())
+        });
+        landed.unwrap_or_else(|| self.land_in_fresh(small))
     }
 
     #[cold]
-    fn land_in_fresh(&mut self, frames: &[u8]) -> Lease {
-        self.open = self.pool.acquire().ok().filter(|fresh| fresh.spare() >= frames.len());
-        let landed = self.open.as_mut().and_then(|open| open.append_leased(frames));
+    fn land_in_fresh(&mut self, small: &Small) -> Lease {
+        self.open = self.pool.acquire().ok();
+        let landed = self
+            .open
+            .as_mut()
+            .and_then(|open| small.append_to(open).then(|| open.take_committed()));
         // It has been sent, so it is received, as chunks are.
-        landed.unwrap_or_else(|| self.pool.copy_of(frames))
+        landed.unwrap_or_else(|| self.pool.copy_of(small.bytes()))
     }
 }
