@@ -223,20 +223,21 @@ impl Core {
         message: &mut Option<M>,
         said: Option<&Extensions>,
     ) -> Result<AskKey, AskError> {
-        let worker = to.shares_node(self.home()).then(|| to.slot().worker());
-        let rung = worker.is_some_and(|worker| self.ring_ahead(worker));
         let key = self.asks.insert(self.peer_of(to)).ok_or(AskError::Overloaded)?;
         let correlation = key.correlation(self.worker());
+        let worker = to.shares_node(self.home()).then(|| to.slot().worker());
+        let rung = worker.is_some_and(|worker| self.ring_ahead(worker));
         let sent = match way {
             Way::Link => self.send(to, Kind::Ask, correlation, said, message, Admission::Bounded),
             Way::Datagram => self.send_datagram(to, Kind::Ask, correlation, said, message),
         };
+        // If it was refused for want of room, this makes some.
+        if let Some(worker) = worker {
+            self.hurry(worker, rung);
+        }
         if let Err(error) = sent {
             drop(self.asks.remove(key));
             return Err(error.into());
-        }
-        if let Some(worker) = worker {
-            self.hurry(worker, rung);
         }
         Ok(key)
     }

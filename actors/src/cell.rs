@@ -90,7 +90,7 @@ impl Flags {
     const HELD_OUT: u8 = 2;
     /// The message that is handled now has been held out: nothing in the walk goes on from it.
     const HANDED: u8 = 4;
-    /// The handler that runs inherits something: [`Extra::section`] says what.
+    /// The handler that runs, or will take what is held out, inherits something: [`Extra::section`] says what.
     const INHERITS: u8 = 8;
 }
 

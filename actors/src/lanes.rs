@@ -297,13 +297,19 @@ impl Core {
     pub(crate) fn ring_ahead(&self, worker: usize) -> bool {
         let Some(Some(outbound)) = self.lanes.outbound.get(worker) else { return false };
         let parker = &outbound.entry.parker;
+        // The claim comes last but for what is planted: whoever has it must ring. While a node ends nobody is in a
+        // hurry: what a worker says as it drops everything goes nowhere.
         let rings = parker.is_parked()
+            // On the same core it would wake up before there is anything for it.
+            && self.shared.own_cores
             && self.io.rings_at_once()
             && self.is_due(outbound)
             && !self.ending.get()
             && parker.claim_ahead()
             && !planted(Bug::ForgetDoorbell);
         if rings {
+            // Whatever becomes of the message, the next one does not ring as well.
+            outbound.early_at.set(self.now());
             self.ring_early(outbound);
         }
         rings
@@ -318,7 +324,6 @@ impl Core {
         if rung {
             self.publish_at_cost(outbound);
         } else if outbound.entry.waits() && !self.ending.get() {
-            // While a node ends nobody is in a hurry: what a worker says as it drops everything goes nowhere.
             self.hand_out(outbound);
         }
     }
@@ -346,7 +351,7 @@ impl Core {
             self.take_home(outbound);
         }
         self.publish_early(outbound);
-        // Somebody waits for what has just left, and nobody for this.
+        // The clock is read last: somebody waits for what has just left.
         outbound.early_at.set(self.io.now());
     }
 

@@ -37,7 +37,8 @@ pub(crate) struct Walk {
     walking: Cell<bool>,
     /// Asks that are being handled within polls of their askers.
     depth: Cell<u32>,
-    /// A message that the actor which is about to be polled will take, and where its answer goes; its identity is below.
+    /// A message that the actor which is about to be polled will take, and where its answer goes. `in_hand` is its
+    /// identity.
     hand: Cell<Option<(Envelope, Option<ReplyTo>)>>,
     /// The same, if it has waited in the actor's mailbox.
     waited: Cell<Option<Box<Delivery>>>,

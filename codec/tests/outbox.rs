@@ -330,6 +330,38 @@ fn few_bytes_cross_without_a_chunk_and_never_find_no_memory() {
 }
 
 #[test]
+fn few_bytes_land_in_chunks_of_any_size() {
+    let mut landed = Vec::new();
+    for chunk_size in [64, 128, 192, 1024] {
+        let far = ChunkPool::new(chunk_size, 2, 1 << 20);
+        let mut landing = Landing::new(far.clone());
+        for (len, keeps) in (0..80).flat_map(|len| [(len, false), (len, true)]) {
+            let mut outbox = Outbox::new(Destination::Worker, LIMITS, pool());
+            let text = Text("x".repeat(len));
+            let header = header_of::<Text>(Kind::Tell, len as u64);
+            outbox.push_archived(header, archived_of(&text)).unwrap();
+            let without_chunk = outbox.crosses_without_chunk();
+            let crossing = outbox.pop_crossing().unwrap();
+            let Some(parcel) = crossing.land(&mut landing) else {
+                assert!(!without_chunk, "{len} bytes in chunks of {chunk_size}");
+                continue;
+            };
+            let frames = frames_of(parcel);
+            assert!(without_chunk && frames.len() == 1);
+            assert_eq!(frames[0].header().correlation, len as u64);
+            assert_eq!(frames[0].payload(), archived_of(&text).bytes());
+            // What is kept is not written to again.
+            landed.extend(frames.into_iter().filter(|_| keeps).map(|frame| (frame, len)));
+        }
+        for (frame, len) in landed.drain(..) {
+            assert_eq!(frame.payload(), archived_of(&Text("x".repeat(len))).bytes());
+        }
+        drop(landing);
+        assert_eq!(far.bytes_lent(), 0);
+    }
+}
+
+#[test]
 fn what_crosses_without_a_chunk_is_known_before() {
     let push_bytes = |outbox: &mut Outbox, len: usize| {
         outbox.push_archived(header_of::<Text>(Kind::Tell, 1), archived_of(&Text("x".repeat(len))))

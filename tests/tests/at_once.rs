@@ -17,14 +17,14 @@ use std::{
 };
 
 use annulus::{
-    Ask, Later, Responder,
+    Ask, AskError, Later, Pinning, Responder,
     prelude::*,
     transport::{
         driver::Driver,
         ring::{RingConfig, RingDriver},
     },
 };
-use annulus_tests::{PATIENCE, Shared, ends, messages::*, start_polling};
+use annulus_tests::{PATIENCE, Shared, ends, messages::*, start_polling, total};
 
 /// How often a handler sends something within its turn, at most: what is for a worker that is awake waits for the end
 /// of the turn, and the other worker may have been about to fall asleep.
@@ -53,21 +53,28 @@ async fn shows(seen: &AtomicBool, mut act: impl AsyncFnMut()) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Idle {
     Sleeps,
+    /// And has a core to itself.
+    SleepsApart,
     LooksOn,
 }
 
 /// A node with two workers that do this; none, with a word why, where the kernel has no quick way to wake them.
 fn two_workers(idle: Idle) -> Option<Node> {
     let rings_at_once = || RingDriver::new(&RingConfig::default()).unwrap().rings_at_once();
-    let spin = match idle {
-        Idle::LooksOn => PATIENCE,
-        Idle::Sleeps if rings_at_once() => Duration::ZERO,
-        Idle::Sleeps => {
-            println!("skipped: to wake a worker without a ring of one's own takes Linux 6.13");
-            return None;
-        }
-    };
-    Some(Node::builder("ann").workers(2).spin(spin).start().unwrap())
+    let node = Node::builder("ann").workers(2);
+    if idle == Idle::LooksOn {
+        return Some(node.spin(PATIENCE).start().unwrap());
+    }
+    if !rings_at_once() {
+        println!("skipped: to wake a worker without a ring of one's own takes Linux 6.13");
+        return None;
+    }
+    let node = node.spin(Duration::ZERO);
+    if idle == Idle::Sleeps {
+        return Some(node.start().unwrap());
+    }
+    let node = node.pin(Pinning::Cores(vec![0, 1])).start();
+    node.inspect_err(|error| println!("skipped: {error}")).ok()
 }
 
 #[test]
@@ -79,6 +86,12 @@ fn p01_an_ask_to_a_worker_that_sleeps_is_handled_within_the_turn_and_behind_what
 fn p01_an_ask_to_a_worker_that_looks_on_is_handled_within_the_turn_and_behind_what_was_told_before()
 {
     asks_within_a_turn(Idle::LooksOn);
+}
+
+#[test]
+fn p01_an_ask_to_a_worker_that_sleeps_on_its_core_is_handled_within_the_turn_and_behind_what_was_told_before()
+ {
+    asks_within_a_turn(Idle::SleepsApart);
 }
 
 fn asks_within_a_turn(idle: Idle) {
@@ -170,6 +183,11 @@ fn an_answer_to_a_worker_that_looks_on_is_heard_within_the_turn() {
     answers_within_a_turn(Idle::LooksOn);
 }
 
+#[test]
+fn an_answer_to_a_worker_that_sleeps_on_its_core_is_heard_within_the_turn() {
+    answers_within_a_turn(Idle::SleepsApart);
+}
+
 fn answers_within_a_turn(idle: Idle) {
     for at in 0..2 {
         let Some(node) = two_workers(idle) else { return };
@@ -223,4 +241,31 @@ impl Handler<Ping> for Answers {
         let within = within.await;
         self.within.push(within);
     }
+}
+
+/// The doorbell rings before the ask is made, and so before it is refused.
+#[test]
+fn asks_that_are_refused_do_not_wake_a_worker_again_and_again() {
+    let Some(node) = two_workers(Idle::SleepsApart) else { return };
+    let asked = Asked { handled: Shared::default(), seen: Arc::default() };
+    let asked = node.spawn_on(1, asked).unwrap();
+    let rung = || total(&node, |stats| stats.doorbells_rung);
+    let before = rung();
+    let refused = node.run_on(0, async move || {
+        let mut refused = 0;
+        let begin = Instant::now();
+        while begin.elapsed() < TRY {
+            let filling = vec![0; 17 << 20];
+            let ended = asked.ask(Parcel { sender: 0, number: 0, filling }).await;
+            refused += u64::from(matches!(ended, Err(AskError::TooLarge { .. })));
+            let pause = Instant::now();
+            while pause.elapsed() < TRY / 50 {
+                thread::yield_now();
+            }
+        }
+        refused
+    });
+    assert!(refused.unwrap() >= 2);
+    // One for the task, and what the statistics take.
+    assert!(rung() - before <= 4, "{} doorbells", rung() - before);
 }

@@ -222,7 +222,8 @@ struct Lane<T> {
 }
 
 // SAFETY: each slot belongs to one side at a time (see the module's text), so sharing a lane only moves
-// values between threads, which `T: Send` allows. Nobody gets a reference to a value inside.
+// values between threads, which `T: Send` allows. `T: Sync` is not needed: references to values are
+// lent by `peek` alone, on the thread of the one receiver.
 unsafe impl<T: Send> Sync for Lane<T> {}
 
 impl<T> Lane<T> {
@@ -316,6 +317,7 @@ mod tests {
             assert_eq!(sender.try_send(value), Ok(()));
             assert_eq!(sender.try_send(value + 100), Ok(()));
             assert_eq!(sender.try_send(0), Err(0));
+            assert_eq!(receiver.peek(|seen| *seen), Some(value));
             assert_eq!(receiver.try_recv(), Some(value));
             assert_eq!(receiver.try_recv(), Some(value + 100));
             assert_eq!(receiver.try_recv(), None);

@@ -25,17 +25,19 @@
 //!   does not sleep.
 //! - The worker's fence is first. Then the sender's look at the flag finds it raised by this park, or
 //!   what came after that. If it is still up, the sender lowers it and rings. If it is down although the
-//!   worker has not taken it down, another sender has claimed *this* park, and that one rings.
+//!   worker has not taken it down, somebody has claimed *this* park, another sender or this one ahead of
+//!   its message, and rings after that. This park ends then, and for the next one all this holds again.
 //!
 //! A claim is one atomic exchange of raised for lowered, so each time that the flag is raised at most one
 //! sender claims it.
 //!
 //! # A ring ahead
 //!
-//! To wake up takes a worker much longer than it takes a sender to make a message. So a sender that knows that it will
-//! publish something may claim the park before, ring, and make the message meanwhile. That changes nothing above: it is
-//! one more wake-up for whatever reason, the sender claims as always when it has published, and all others have their
-//! ring. If the worker was faster it sleeps again, and that park is claimed like any other.
+//! To wake up takes a worker that has a core to itself much longer than it takes a sender to make a message. So a sender
+//! that knows that it will publish something may claim the park before, ring, and make the message meanwhile. For the
+//! proof it is one more claim: it is followed by its ring, as each is, and the sender claims again when it has
+//! published, with a fence in between, as each sender does. If the worker was faster it sleeps again, and that park is
+//! claimed like any other.
 //!
 //! # A late ring
 //!
@@ -97,22 +99,15 @@ impl Parker {
         self.parked.load(Ordering::Relaxed)
     }
 
-    /// A sender is about to publish something. If this is true, it must ring the worker's doorbell: what it
-    /// publishes will be there long before the worker is awake. When it is, the sender must [claim](Self::claim)
-    /// all the same, since the worker may have been faster, and sleep again.
+    /// A sender is about to publish something. If this is true, it must ring the worker's doorbell: the worker wakes up
+    /// while the sender goes on. Once it has published, the sender must [claim](Self::claim) all the same: the worker may
+    /// have been faster, and sleep again.
     ///
-    /// Of all senders one gets true from this or from [`claim`](Self::claim), each time that the worker parks.
+    /// Of all senders at most one gets true from this or from [`claim`](Self::claim), each time that the worker parks.
     #[inline]
     #[must_use = "the worker sleeps on unless the sender that claims it rings the doorbell"]
     pub fn claim_ahead(&self) -> bool {
-        // The load is there so that senders to an awake worker only read. Nor does a failed exchange
-        // write: whoever lowers the flag is the worker or rings. Relaxed will do: values come through
-        // the lanes, and what orders flag and lanes are the fences.
-        self.parked.load(Ordering::Relaxed)
-            && self
-                .parked
-                .compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        self.lower()
     }
 
     /// A sender has published something. If this is true, it must ring the worker's doorbell.
@@ -122,7 +117,20 @@ impl Parker {
     #[must_use = "the worker sleeps on unless the sender that claims it rings the doorbell"]
     pub fn claim(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.claim_ahead()
+        self.lower()
+    }
+
+    /// Lowers the flag for a sender, if it is raised.
+    #[inline]
+    fn lower(&self) -> bool {
+        // The load is there so that senders to an awake worker only read. Nor does a failed exchange
+        // write: whoever lowers the flag is the worker or rings. Relaxed will do: values come through
+        // the lanes, and what orders flag and lanes are the fences.
+        self.parked.load(Ordering::Relaxed)
+            && self
+                .parked
+                .compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 }
 
@@ -153,10 +161,12 @@ mod tests {
     fn each_park_is_claimed_once() {
         let parker = Parker::new();
         for _ in 0..3 {
-            parker.prepare();
-            assert!(parker.claim());
-            assert!(!parker.claim());
-            parker.unpark();
+            for claim in [Parker::claim, Parker::claim_ahead] {
+                parker.prepare();
+                assert!(claim(&parker));
+                assert!(!parker.claim() && !parker.claim_ahead());
+                parker.unpark();
+            }
         }
     }
 }

@@ -92,10 +92,15 @@ impl Worker {
 }
 
 /// How a value is sent to a worker.
-type Send = fn(&Worker, usize, usize);
+type Sending = fn(&Worker, usize, usize);
 
 /// Each of `senders` senders sends `values` values, and the worker gets them all. Something else may disturb it.
-fn no_wake_up_is_lost(senders: usize, values: usize, send: Send, disturbance: Option<fn(&Worker)>) {
+fn no_wake_up_is_lost(
+    senders: usize,
+    values: usize,
+    send: Sending,
+    disturbance: Option<fn(&Worker)>,
+) {
     loom::model(move || {
         let (lanes, mut receivers): (Vec<_>, Vec<_>) = (0..senders)
             .map(|_| channel(values))
@@ -237,9 +242,9 @@ fn exactly_one_sender_claims_a_park() {
     loom::model(|| {
         let worker = Worker::new(Vec::new());
         worker.parker.prepare();
-        let threads = [(); 2].map(|()| {
+        let threads = [Parker::claim, Parker::claim_ahead].map(|claim| {
             let worker = Arc::clone(&worker);
-            thread::spawn(move || worker.parker.claim())
+            thread::spawn(move || claim(&worker.parker))
         });
         let here = worker.parker.claim();
         let claims = threads.map(|thread| thread.join().unwrap());

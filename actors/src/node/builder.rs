@@ -1,6 +1,7 @@
 //! What a node is to be.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
@@ -173,7 +174,8 @@ impl NodeBuilder {
     pub fn host(mut self, drivers: Vec<Io>) -> Result<HostedNode, NodeError> {
         self.workers = drivers.len();
         self.pinning = Pinning::None;
-        let plan = self.check()?;
+        // Whoever drives them runs each by itself.
+        let plan = Plan { own_cores: true, ..self.check()? };
         HostedNode::new(&self, plan, drivers)
     }
 
@@ -199,6 +201,8 @@ impl NodeBuilder {
                 return setting(format!("{given} cores are named for {needed} workers"));
             }
         };
+        let used: BTreeSet<&usize> = cores.iter().take(self.workers).collect();
+        let own_cores = used.len() == self.workers;
         let streams = |texts: &[String]| -> Result<Vec<Endpoint>, NodeError> {
             let parsed = texts.iter().map(|text| text.parse::<Endpoint>());
             let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
@@ -219,7 +223,7 @@ impl NodeBuilder {
         // Other nodes get addresses, not names that they would have to look up.
         let advertise = streams(&self.advertise)?.iter().map(Endpoint::to_string).collect();
         let (listen, join) = (streams(&self.listen)?, streams(&self.join)?);
-        Ok(Plan { workers: self.workers, cores, listen, advertise, join, datagrams })
+        Ok(Plan { workers: self.workers, cores, own_cores, listen, advertise, join, datagrams })
     }
 
     /// What the workers share, and what each of them needs besides, now that their sockets are bound.
@@ -241,6 +245,7 @@ impl NodeBuilder {
             incarnation_tag: fold32(incarnation),
             endpoints,
             datagrams: reports.iter().filter_map(|report| report.datagrams).collect(),
+            own_cores: plan.own_cores,
             limits: self.limits,
             loads: entries.iter().map(|_| AtomicUsize::new(0)).collect(),
             entries,
@@ -264,6 +269,7 @@ impl NodeBuilder {
 pub(super) struct Plan {
     pub(super) workers: usize,
     pub(super) cores: Vec<usize>,
+    own_cores: bool,
     listen: Vec<Endpoint>,
     advertise: Vec<String>,
     join: Vec<Endpoint>,

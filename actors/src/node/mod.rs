@@ -53,6 +53,8 @@ pub(crate) struct NodeShared {
     /// Where the node listens, with the ports that were taken.
     pub(crate) endpoints: Vec<String>,
     pub(crate) datagrams: Vec<SocketAddr>,
+    /// Whether each worker has a core that no other worker runs on.
+    pub(crate) own_cores: bool,
     pub(crate) limits: Limits,
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Actors on each worker.

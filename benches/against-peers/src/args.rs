@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Only this subject; may be given several times.
     #[arg(long, value_name = "SUBJECT")]
     subject: Vec<Subject>,
-    /// How often each subject does each work.
+    /// How often each subject does each work; five times as often where workers sleep.
     #[arg(long, default_value_t = 5, value_name = "N", conflicts_with = "quick")]
     rounds: usize,
     /// Print one JSON object a line instead of the table.

@@ -135,7 +135,7 @@ fn in_child(args: &Args, row: &Row) -> Result<Measured, String> {
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
     let text = output_of(&mut child);
     if text.is_err() {
-        // It has not ended by itself; whatever comes of this, it is waited for.
+        // It may not have ended by itself; whatever comes of this, it is waited for.
         let _ = child.kill();
     }
     let status = child.wait().map_err(|error| error.to_string())?;

@@ -264,13 +264,14 @@ impl ChunkWriter {
         self.append(bytes).then(|| self.take_committed())
     }
 
-    /// Appends the first `len` of a few bytes. Returns `false`, with nothing written, if they do not all fit.
+    /// Appends the first `len` of a few bytes. Returns `false`, with nothing written, if there is no room for all of
+    /// them.
     ///
     /// All are copied: that takes a few instructions, and no call. After a sleep the code to call costs more to fetch
     /// than what it does.
     ///
     /// # Panics
-    /// If `len` is more than that.
+    /// If `len` is more than they are.
     #[inline(always)]
     pub(crate) fn append_few<const N: usize>(&mut self, bytes: &[u8; N], len: usize) -> bool {
         assert!(len <= N, "that many bytes are there");

@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// What crosses from one worker to another; [`open`](Self::open) it there.
+// It begins with a cache line, and so a small message lies on as few as can be.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Crossing(pub(super) Load);
@@ -42,8 +43,10 @@ fn sole(lease: Lease) -> SealedChunk {
 }
 
 impl Crossing {
-    /// Takes it over on the receiving worker where it is, if it is small. Moved first it would be copied twice,
-    /// and a copy of what has just been copied waits for that.
+    /// Takes it over on the receiving worker where it lies, if it is small. What is left is to be dropped: its messages
+    /// would come twice. `None` for all others, which are to be [opened](Self::open).
+    ///
+    /// Moved out of the lane before, it would be copied twice, and the second copy waits for the first.
     #[inline]
     pub fn land(&self, landing: &mut Landing) -> Option<Parcel> {
         match &self.0 {
@@ -71,7 +74,7 @@ impl Crossing {
 /// How many bytes of frames cross by themselves, and not in a chunk.
 pub(super) const SMALL: usize = 112;
 
-/// As many as are on their first cache line, and a frame of one or two numbers has.
+/// So many are on its first cache line with what is before them; a frame of one or two numbers has no more.
 const FEW: usize = 48;
 
 /// Few bytes of whole frames. A chunk would cost both sides several cache misses more: its head, its first
@@ -89,14 +92,17 @@ impl Small {
         Some(Small { len: frames.len() as u8, bytes })
     }
 
-    /// Appends them to a chunk. Returns `false`, with nothing written, if there is no room.
+    /// Puts them into a chunk. `None`, with nothing written, if there is no room.
     #[inline(always)]
-    fn append_to(&self, chunk: &mut ChunkWriter) -> bool {
+    fn land_in(&self, chunk: &mut ChunkWriter) -> Option<Lease> {
+        // What landed before has been read, more often than not, and makes room.
+        chunk.rewind();
         let len = usize::from(self.len);
-        match self.bytes.first_chunk::<FEW>() {
+        let landed = match self.bytes.first_chunk::<FEW>() {
             Some(few) if len <= FEW => chunk.append_few(few, len),
             _ => chunk.append_few(&self.bytes, len),
-        }
+        };
+        landed.then(|| chunk.take_committed())
     }
 
     fn bytes(&self) -> &[u8] {
@@ -125,21 +131,16 @@ impl Landing {
 
     #[inline]
     fn land(&mut self, small: &Small) -> Lease {
-        let landed = self.open.as_mut().and_then(|open| {
-            // What landed before has been read, more often than not, and makes room.
-            open.rewind();
-            small.append_to(open).then(|| open.take_committed())
-        });
+        let landed = self.open.as_mut().and_then(|open| small.land_in(open));
         landed.unwrap_or_else(|| self.land_in_fresh(small))
     }
 
     #[cold]
     fn land_in_fresh(&mut self, small: &Small) -> Lease {
-        self.open = self.pool.acquire().ok();
-        let landed = self
-            .open
-            .as_mut()
-            .and_then(|open| small.append_to(open).then(|| open.take_committed()));
+        let fresh = self.pool.acquire().ok();
+        // Chunks may be smaller than what is copied.
+        self.open = fresh.filter(|fresh| fresh.spare() >= SMALL);
+        let landed = self.open.as_mut().and_then(|open| small.land_in(open));
         // It has been sent, so it is received, as chunks are.
         landed.unwrap_or_else(|| self.pool.copy_of(small.bytes()))
     }
