@@ -416,7 +416,9 @@ impl Model {
             Destination::Here => self.outbox.pop(),
             Destination::Worker => self.outbox.pop_crossing().map(|crossing| {
                 let lent = self.pool.bytes_lent();
-                let parcel = crossing.open(&mut Landing::new(self.far_pool.clone()), 0);
+                let mut landing = Landing::new(self.far_pool.clone());
+                let landed = crossing.land(&mut landing);
+                let parcel = landed.unwrap_or_else(|| crossing.open(&mut landing, 0));
                 assert_eq!(self.pool.bytes_lent(), lent);
                 parcel
             }),

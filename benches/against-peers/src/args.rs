@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// How often each subject does each work; five times as often where workers sleep.
     #[arg(long, default_value_t = 5, value_name = "N", conflicts_with = "quick")]
     rounds: usize,
+    /// In which order a round measures; by chance without it.
+    #[arg(long, value_name = "SEED")]
+    pub(crate) seed: Option<u64>,
     /// Print one JSON object a line instead of the table.
     #[arg(long)]
     pub(crate) json: bool,

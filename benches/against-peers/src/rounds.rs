@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -72,6 +72,9 @@ impl Row {
 pub(crate) fn run(args: &Args) -> Vec<Row> {
     let mut rows: Vec<Row> = args.works().flat_map(|work| rows_of(args, work)).collect();
     let works: Vec<Work> = args.works().collect();
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    fastrand::seed(seed);
+    eprintln!("in the order of --seed {seed}");
     let begin = Instant::now();
     for round in 0..args.rounds() {
         for works in works.chunk_by(|one, next| one.sleeps() && next.sleeps()) {
@@ -156,7 +159,9 @@ fn output_of(child: &mut Child) -> Result<String, String> {
         // Nobody waits any longer if it took too long.
         let _ = give.send(read.map(|_| text));
     });
-    let read: Result<io::Result<String>, _> = take.recv_timeout(PATIENCE);
-    let read = read.map_err(|_| format!("it had not ended after {} s", PATIENCE.as_secs()))?;
+    let read: io::Result<String> = take.recv_timeout(PATIENCE).map_err(|error| match error {
+        RecvTimeoutError::Timeout => format!("it had not ended after {} s", PATIENCE.as_secs()),
+        RecvTimeoutError::Disconnected => "nobody has read what it printed".into(),
+    })?;
     read.map_err(|error| error.to_string())
 }

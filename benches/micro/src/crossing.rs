@@ -44,7 +44,8 @@ impl<const BURST: usize> Cross<BURST> {
             push(&mut self.outbox, &self.message);
         }
         while let Some(crossing) = self.outbox.pop_crossing() {
-            read::<Number>(crossing.open(&mut self.landing, 0));
+            let landed = crossing.land(&mut self.landing);
+            read::<Number>(landed.unwrap_or_else(|| crossing.open(&mut self.landing, 0)));
         }
         while let Some((_, chunk)) = self.pool.pop_borrowed() {
             self.pool.restock(chunk);
