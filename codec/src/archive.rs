@@ -1,21 +1,30 @@
 //! Messages to archives and back: written in place, validated once if they come from outside, and
 //! read where they lie.
 //!
-//! This is one of the modules of the crate that use `unsafe`: reading an archive without a check. It
-//! does so only for payloads that either this process wrote as the type of their message id
-//! ([`Archived::open_own`] takes no others), or that [`Archived::open`] has just validated. Of the first the 64 bits of the id are all that is looked at; what
-//! this trusts in is written down in [`message`](crate::message#what-is-trusted).
+//! This is one of the modules of the crate that use `unsafe`: reading an archive without a check, and the bytes of a
+//! flat one that lies on the stack. The first is done only for payloads that either this process wrote as the type of
+//! their message id ([`Archived::open_own`] takes no others), or that [`Archived::open`] has just validated. Of those
+//! that it wrote the 64 bits of the id are all that is looked at; what this trusts in is written down in
+//! [`message`](crate::message#what-is-trusted).
 
-use std::{fmt, mem::MaybeUninit, num::NonZeroUsize, ops::Deref, ptr, slice};
+use std::{
+    alloc, fmt,
+    mem::MaybeUninit,
+    num::NonZeroUsize,
+    ops::Deref,
+    ptr::{self, NonNull},
+    slice,
+};
 
 use rkyv::{
     Archive, Portable, Serialize,
     api::{access_unchecked, access_with_context, serialize_using},
     bytecheck::CheckBytes,
+    place::Place,
     rancor::{Failure, Strategy},
     ser::{
         Positional, Serializer, Writer,
-        allocator::{Arena, ArenaHandle},
+        allocator::{Allocator, Arena, ArenaHandle},
     },
     validation::{Validator, archive::ArchiveValidator},
 };
@@ -33,8 +42,7 @@ use crate::{
 pub const MAX_DEPTH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
 /// What serialises a message: straight into a chunk, with no shared pointers.
-pub type ArchiveSerializer<'a> =
-    Strategy<Serializer<PayloadWriter<'a>, ArenaHandle<'a>, ()>, Failure>;
+pub type ArchiveSerializer<'a> = Strategy<Serializer<PayloadWriter<'a>, Scratch<'a>, ()>, Failure>;
 
 /// What checks a foreign archive. `()` in the place of the shared context makes `Rc` and `Arc` in a
 /// message a compile error.
@@ -166,6 +174,25 @@ impl Writer<Failure> for PayloadWriter<'_> {
     }
 }
 
+/// Where rkyv keeps what it needs until a message is written. There may be no such place: a message that needs one cannot
+/// be written then.
+pub struct Scratch<'a>(Option<ArenaHandle<'a>>);
+
+// SAFETY: all that it gives out comes from the arena, which keeps the contract.
+unsafe impl Allocator<Failure> for Scratch<'_> {
+    unsafe fn push_alloc(&mut self, layout: alloc::Layout) -> Result<NonNull<[u8]>, Failure> {
+        let arena = self.0.as_mut().ok_or(Failure)?;
+        // SAFETY: what the caller promises is what the arena asks for.
+        unsafe { arena.push_alloc(layout) }
+    }
+
+    unsafe fn pop_alloc(&mut self, ptr: NonNull<u8>, layout: alloc::Layout) -> Result<(), Failure> {
+        let arena = self.0.as_mut().ok_or(Failure)?;
+        // SAFETY: what the caller promises is what the arena asks for.
+        unsafe { arena.pop_alloc(ptr, layout) }
+    }
+}
+
 /// Writes one whole frame at the end of a chunk. Returns its length in bytes.
 ///
 /// # Errors
@@ -228,8 +255,14 @@ pub(crate) fn write_frame<M: Archivable>(
     Ok(frame_len)
 }
 
-/// Whether a message's own bytes are its archive, and so its frames are all of one length.
+/// Whether the archives of a message are all of one length, and have no pointers in them. Such a message is written
+/// quickly, and its archive may lie anywhere.
 pub(crate) const fn is_flat<M: Archivable>() -> bool {
+    is_own_archive::<M>() || M::POINTER_FREE
+}
+
+/// Whether a message's own bytes are its archive.
+const fn is_own_archive<M: Archivable>() -> bool {
     // rkyv's derive does not compare the sizes: where the machine aligns a number less than archives do,
     // only the archive has a gap at its end.
     let same_size = size_of::<M>() == size_of::<M::Archived>();
@@ -242,14 +275,14 @@ fn flat_header<M: Archivable>(mut header: Header, extension_len: u16) -> Header 
     const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
     assert!(const { is_flat::<M>() });
     header.message = M::ID;
-    header.payload_len = const { size_of::<M>() as u32 };
+    header.payload_len = const { size_of::<M::Archived>() as u32 };
     header.extension_len = extension_len;
     header.set_foreign(false);
     header
 }
 
 /// Writes one whole frame without extensions at the end of a chunk, for a message that
-/// [`is_flat`]. Returns whether there was room.
+/// [`is_flat`]. Returns whether it did.
 #[inline(always)]
 pub(crate) fn write_flat<M: Archivable>(
     chunk: &mut ChunkWriter,
@@ -257,17 +290,19 @@ pub(crate) fn write_flat<M: Archivable>(
     message: &M,
 ) -> bool {
     let header = flat_header::<M>(header, 0);
-    let frame_len = const { HEADER_LEN + padded(size_of::<M>()) };
-    // SAFETY: header, payload and, in the last block of the body, padding are written below, as one whole
-    // frame whose payload is an archive of the type that its message id names: that is what the contract of
-    // `Layout` says of the bytes of a type whose copy optimisation is enabled.
-    let Some(room) = (unsafe { chunk.extend(frame_len) }) else {
-        return false;
+    let frame_len = const { HEADER_LEN + padded(size_of::<M::Archived>()) };
+    let write = |archive: &[u8]| {
+        // SAFETY: header, payload and, in the last block of the body, padding are written below, as one whole
+        // frame whose payload is an archive of the type that its message id names.
+        let Some(room) = (unsafe { chunk.extend(frame_len) }) else {
+            return false;
+        };
+        let (head, body) = room.split_at_mut(HEADER_LEN);
+        head.write_copy_of_slice(&header.to_bytes());
+        write_flat_body::<M>(body, archive);
+        true
     };
-    let (head, body) = room.split_at_mut(HEADER_LEN);
-    head.write_copy_of_slice(&header.to_bytes());
-    write_flat_body(body, message);
-    true
+    with_flat(message, write) == Some(true)
 }
 
 /// As [`write_flat`], with extensions.
@@ -280,37 +315,54 @@ pub(crate) fn write_flat_extended<M: Archivable>(
     assert!(!extensions.is_too_long());
     let extension_len = extensions.encoded_len();
     let header = flat_header::<M>(header, extension_len as u16);
-    let frame_len = HEADER_LEN + extension_len + const { padded(size_of::<M>()) };
-    let Some(room) = chunk.spare_mut().get_mut(..frame_len) else {
-        return false;
+    let frame_len = HEADER_LEN + extension_len + const { padded(size_of::<M::Archived>()) };
+    let write = |archive: &[u8]| {
+        let Some(room) = chunk.spare_mut().get_mut(..frame_len) else {
+            return false;
+        };
+        let (head, rest) = room.split_at_mut(HEADER_LEN);
+        let (between, body) = rest.split_at_mut(extension_len);
+        head.write_copy_of_slice(&header.to_bytes());
+        extensions.write(between);
+        write_flat_body::<M>(body, archive);
+        // SAFETY: header, extensions, payload and padding were all just written, as one whole frame whose
+        // payload is an archive of the type that its message id names.
+        unsafe { chunk.commit(frame_len) };
+        true
     };
-    let (head, rest) = room.split_at_mut(HEADER_LEN);
-    let (between, body) = rest.split_at_mut(extension_len);
-    head.write_copy_of_slice(&header.to_bytes());
-    extensions.write(between);
-    write_flat_body(body, message);
-    // SAFETY: header, extensions, payload and padding were all just written, as one whole frame whose
-    // payload is an archive of the type that its message id names: see `write_flat`.
-    unsafe { chunk.commit(frame_len) };
-    true
+    with_flat(message, write) == Some(true)
 }
 
-/// Writes a flat message and the padding behind it into room of just their length.
+/// Writes the archive of a flat message and the padding behind it into room of just their length.
 #[inline(always)]
-fn write_flat_body<M: Archivable>(body: &mut [MaybeUninit<u8>], message: &M) {
+fn write_flat_body<M: Archivable>(body: &mut [MaybeUninit<u8>], archive: &[u8]) {
     if let Some(last) = body.last_chunk_mut::<FRAME_ALIGN>() {
         *last = [MaybeUninit::new(0); FRAME_ALIGN];
     }
-    body[..size_of::<M>()].write_copy_of_slice(flat_bytes(message));
+    body[..size_of::<M::Archived>()].write_copy_of_slice(archive);
 }
 
-/// The bytes of a flat message, which are its archive.
+/// Shows the archive of a flat message. `None` if the message cannot be serialised.
 #[inline(always)]
-pub(crate) fn flat_bytes<M: Archivable>(message: &M) -> &[u8] {
+pub(crate) fn with_flat<M: Archivable, R>(message: &M, show: impl FnOnce(&[u8]) -> R) -> Option<R> {
     assert!(const { is_flat::<M>() });
-    // SAFETY: that the copy optimisation is enabled says that the bytes of an `M` are all initialised. They
-    // are read as a slice of their own length, while `message` is borrowed.
-    unsafe { slice::from_raw_parts(ptr::from_ref(message).cast(), size_of::<M>()) }
+    if const { is_own_archive::<M>() } {
+        // SAFETY: that the copy optimisation is enabled says that the bytes of an `M` are all initialised. They
+        // are read as a slice of their own length, while `message` is borrowed.
+        let own = unsafe { slice::from_raw_parts(ptr::from_ref(message).cast(), size_of::<M>()) };
+        return Some(show(own));
+    }
+    // The serialiser has nothing to write: that of a flat message only makes the resolver.
+    let writer = PayloadWriter { filled: None, room: &mut [], at: 0, needed: &mut 0 };
+    let mut serializer = Serializer::new(writer, Scratch(None), ());
+    let resolver = message.serialize(Strategy::wrap(&mut serializer)).ok()?;
+    let mut archive = MaybeUninit::<M::Archived>::zeroed();
+    // SAFETY: it is aligned, and all of its bytes are zero.
+    let place = unsafe { Place::new_unchecked(0, archive.as_mut_ptr()) };
+    message.resolve(resolver, place);
+    // SAFETY: all of its bytes were initialised, and a `Place` takes no others. It has not been moved since, so that
+    // holds for its gaps as well.
+    Some(show(unsafe { slice::from_raw_parts(archive.as_ptr().cast(), size_of::<M::Archived>()) }))
 }
 
 /// Serialises a value behind what the writer has. Returns where the writer ended, too.
@@ -320,7 +372,7 @@ fn serialize<'a, T: Serialize<ArchiveSerializer<'a>>>(
     writer: PayloadWriter<'a>,
     arena: &'a mut Arena,
 ) -> (Result<usize, Failure>, usize) {
-    let mut serializer = Serializer::new(writer, arena.acquire(), ());
+    let mut serializer = Serializer::new(writer, Scratch(Some(arena.acquire())), ());
     let written = serialize_using(value, &mut serializer);
     (written, serializer.writer.at)
 }
@@ -401,7 +453,8 @@ impl<M: Archivable> Archived<M> {
     pub fn open_own(frame: Frame) -> Result<Self, Frame> {
         let header = frame.header();
         let is_it = header.message == M::ID && header.kind.carries_message();
-        let fits = !const { is_flat::<M>() } || header.payload_len as usize == size_of::<M>();
+        let fits =
+            !const { is_flat::<M>() } || header.payload_len as usize == size_of::<M::Archived>();
         if !is_it || !fits || header.is_foreign() || cfg!(debug_assertions) {
             return Err(frame);
         }
@@ -418,7 +471,7 @@ impl<M: Archivable> Archived<M> {
         if found != M::ID || !header.kind.carries_message() {
             return Err(AccessError::WrongMessage { expected: M::ID, found });
         }
-        if const { is_flat::<M>() } && payload.len() != size_of::<M>() {
+        if const { is_flat::<M>() } && payload.len() != size_of::<M::Archived>() {
             return Err(AccessError::Invalid(M::ID));
         }
         if header.is_foreign() || cfg!(debug_assertions) {
@@ -487,8 +540,8 @@ impl<M: Archivable> Deref for Archived<M> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: there are five constructors. `finish` has just archived an `M`; `of_small` has the bytes of an
-        // `M` that is its own archive. `from_parts` and `open_own` found the message id to be that of `M`, and either
+        // SAFETY: there are five constructors. `finish` has just archived an `M`; `of_small` has the archive
+        // of a flat `M`. `from_parts` and `open_own` found the message id to be that of `M`, and either
         // validated the payload or knows that this process wrote it with `write_frame`, `write_flat` or
         // `finish`, which bind the id to the type (the contracts of `Message` and `Layout`, with the trust in
         // hashes that the module `message` describes); so do those who call `copy_of`. Frames are not

@@ -411,7 +411,7 @@ impl Frame {
 /// The header of a flat message that is told an actor.
 #[inline(always)]
 fn flat_told<M: Archivable>(slot: Slot, generation: u32) -> Header {
-    let payload_len = const { size_of::<M>() as u32 };
+    let payload_len = const { size_of::<M::Archived>() as u32 };
     Header { payload_len, ..Header::new(Kind::Tell, slot, generation, M::ID, 0) }
 }
 
@@ -498,7 +498,7 @@ impl Frames {
     #[inline(always)]
     fn open_next<M: Archivable>(&self, header: &Header) -> Result<Archived<M>, AccessError> {
         let (start, len) = (header.payload_start(), header.payload_len as usize);
-        let small = const { Held::<M>::COPIED } && len == size_of::<M>();
+        let small = const { Held::<M>::COPIED } && len == size_of::<M::Archived>();
         let known = header.message == M::ID && header.kind.carries_message();
         if small && known && !header.is_foreign() {
             return Archived::copy_of(&self.0.rest()[start..][..len]);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    archive::{Archivable, flat_bytes, is_flat},
+    archive::{Archivable, is_flat, with_flat},
     chunk::{ChunkPool, Lease},
     message::MessageId,
     queue::small_id,
@@ -92,19 +92,18 @@ impl Small {
     /// The message, if it is one that is copied.
     #[inline(always)]
     pub(crate) fn of<M: Archivable>(message: &M) -> Option<Self> {
-        if const { Held::<M>::COPIED } {
-            const { small_id::<M>() }
-                .map(|id| Self::from_words(id, words_of::<M>(flat_bytes(message))))
-        } else {
-            None
+        if !const { Held::<M>::COPIED } {
+            return None;
         }
+        let id = const { small_id::<M>() }?;
+        Some(Self::from_words(id, with_flat(message, words_of::<M>)?))
     }
 }
 
-/// The bytes of a message, as words.
+/// The bytes of a message's archive, as words.
 #[inline(always)]
-fn words_of<M>(bytes: &[u8]) -> [u64; WORDS] {
-    assert!(bytes.len() == size_of::<M>());
+fn words_of<M: Archivable>(bytes: &[u8]) -> [u64; WORDS] {
+    assert!(bytes.len() == size_of::<M::Archived>());
     let mut words = [0; WORDS];
     let (whole, rest) = bytes.as_chunks();
     for (word, bytes) in words.iter_mut().zip(whole) {
@@ -126,8 +125,9 @@ pub(crate) struct Held<M: Archivable> {
 
 impl<M: Archivable> Held<M> {
     /// Whether messages of this type are copied. What is flat has no pointers in it, so it may lie anywhere.
-    pub(crate) const COPIED: bool =
-        is_flat::<M>() && size_of::<M>() <= MOST && align_of::<M::Archived>() <= align_of::<u64>();
+    pub(crate) const COPIED: bool = is_flat::<M>()
+        && size_of::<M::Archived>() <= MOST
+        && align_of::<M::Archived>() <= align_of::<u64>();
 
     /// Takes over the bytes of one message.
     #[inline(always)]
@@ -153,7 +153,7 @@ impl<M: Archivable> Held<M> {
         let [first, second] = words;
         let first = MaybeUninit::new(ptr::without_provenance_mut(first as usize));
         // A word that has no bytes of the message is not moved about.
-        let two = size_of::<M>() > size_of::<u64>();
+        let two = size_of::<M::Archived>() > size_of::<u64>();
         let second = if two { MaybeUninit::new(second) } else { MaybeUninit::uninit() };
         Held { contents: Contents { copy: Copied { first, second } }, message: PhantomData }
     }
@@ -171,7 +171,12 @@ impl<M: Archivable> Held<M> {
         if const { Self::COPIED } {
             // SAFETY: of such messages the copy is set, a message is no longer than the words of a copy, and
             // `of_words` has written those that have bytes of it.
-            unsafe { slice::from_raw_parts((&raw const self.contents.copy).cast(), size_of::<M>()) }
+            unsafe {
+                slice::from_raw_parts(
+                    (&raw const self.contents.copy).cast(),
+                    size_of::<M::Archived>(),
+                )
+            }
         } else {
             self.lease()
         }

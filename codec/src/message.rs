@@ -134,6 +134,7 @@ where
 /// - What `Serialize` and `Archive` of the type write, as rkyv's derives have it, is a valid archive of it,
 ///   with no part that is aligned to more than [`FRAME_ALIGN`](crate::frame::FRAME_ALIGN) bytes.
 /// - If `Archive::COPY_OPTIMIZATION` is enabled, the bytes of a value are such an archive too.
+/// - If `POINTER_FREE`, such an archive is one `Archived` and no more, and valid wherever it lies.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a part of a message",
     label = "this type has no fixed layout on the wire",
@@ -143,12 +144,17 @@ where
 pub unsafe trait Layout {
     /// A hash of the shape of the archive: the kinds, names and order of its parts.
     const LAYOUT: u64;
+    /// Whether the archive has no pointers to other bytes of it, and so nothing besides its root.
+    const POINTER_FREE: bool = false;
 }
 
 macro_rules! plain_layout {
     ($($type:ty => $tag:literal),* $(,)?) => {
-        // SAFETY: each type has a tag of its own.
-        $(unsafe impl Layout for $type { const LAYOUT: u64 = hash64($tag.as_bytes()); })*
+        // SAFETY: each type has a tag of its own, and an archive of a fixed size without pointers.
+        $(unsafe impl Layout for $type {
+            const LAYOUT: u64 = hash64($tag.as_bytes());
+            const POINTER_FREE: bool = true;
+        })*
     };
 }
 
@@ -157,10 +163,15 @@ plain_layout! {
     u8 => "u8", u16 => "u16", u32 => "u32", u64 => "u64", u128 => "u128",
     i8 => "i8", i16 => "i16", i32 => "i32", i64 => "i64", i128 => "i128",
     f32 => "f32", f64 => "f64",
-    String => "string", std::time::Duration => "duration",
+    std::time::Duration => "duration",
     std::net::Ipv4Addr => "ipv4", std::net::Ipv6Addr => "ipv6", std::net::IpAddr => "ip",
     std::net::SocketAddrV4 => "socket-v4", std::net::SocketAddrV6 => "socket-v6",
     std::net::SocketAddr => "socket",
+}
+
+// SAFETY: no other type has this tag.
+unsafe impl Layout for String {
+    const LAYOUT: u64 = hash64(b"string");
 }
 
 /// Refuses elements that take no room: an archive of a few bytes could claim billions of them.
@@ -173,7 +184,8 @@ const fn sequence<T: rkyv::Archive + Layout>(tag: &str) -> u64 {
 }
 
 // SAFETY (all of the below): the tag names the container, and the parts' layouts are joined to it in
-// order, so equal hashes mean equal containers of equal parts.
+// order, so equal hashes mean equal containers of equal parts. What holds its parts in itself has no pointers if they
+// have none.
 
 // SAFETY: see above.
 unsafe impl<T: Layout + rkyv::Archive> Layout for Vec<T> {
@@ -193,6 +205,7 @@ unsafe impl<K: Layout + rkyv::Archive, V: Layout> Layout for std::collections::B
 // SAFETY: see above.
 unsafe impl<T: Layout, const N: usize> Layout for [T; N] {
     const LAYOUT: u64 = join64(join64(hash64(b"array"), N as u64), T::LAYOUT);
+    const POINTER_FREE: bool = T::POINTER_FREE;
 }
 
 // SAFETY: see above.
@@ -203,16 +216,19 @@ unsafe impl<T: Layout> Layout for Box<T> {
 // SAFETY: see above.
 unsafe impl<T: Layout> Layout for Option<T> {
     const LAYOUT: u64 = join64(hash64(b"option"), T::LAYOUT);
+    const POINTER_FREE: bool = T::POINTER_FREE;
 }
 
 // SAFETY: see above.
 unsafe impl<T: Layout, E: Layout> Layout for Result<T, E> {
     const LAYOUT: u64 = join64(join64(hash64(b"result"), T::LAYOUT), E::LAYOUT);
+    const POINTER_FREE: bool = T::POINTER_FREE && E::POINTER_FREE;
 }
 
 // SAFETY: see above.
 unsafe impl<T: ?Sized> Layout for std::marker::PhantomData<T> {
     const LAYOUT: u64 = hash64(b"phantom");
+    const POINTER_FREE: bool = true;
 }
 
 /// Gives a type that is archived exactly as another one the layout of that one.
@@ -230,6 +246,7 @@ macro_rules! layout_of {
             $type: $crate::rkyv::Archive<Archived = $crate::rkyv::Archived<$model>>,
         {
             const LAYOUT: u64 = <$model as $crate::message::Layout>::LAYOUT;
+            const POINTER_FREE: bool = <$model as $crate::message::Layout>::POINTER_FREE;
         }
     };
 }
@@ -243,6 +260,7 @@ macro_rules! tuple_layout {
                 $(layout = join64(layout, $part::LAYOUT);)+
                 layout
             };
+            const POINTER_FREE: bool = $($part::POINTER_FREE)&&+;
         }
     };
 }
@@ -286,5 +304,30 @@ mod tests {
         for (index, one) in layouts.iter().enumerate() {
             assert!(layouts[index + 1..].iter().all(|other| other != one));
         }
+    }
+
+    #[test]
+    fn what_has_a_pointer_in_it_anywhere_is_not_pointer_free() {
+        let free = [
+            <()>::POINTER_FREE,
+            <(u8, bool, char)>::POINTER_FREE,
+            <[Option<u64>; 3]>::POINTER_FREE,
+            <Result<std::net::SocketAddr, std::time::Duration>>::POINTER_FREE,
+            <std::marker::PhantomData<String>>::POINTER_FREE,
+        ];
+        let pointing = [
+            String::POINTER_FREE,
+            <Vec<u8>>::POINTER_FREE,
+            <Box<u8>>::POINTER_FREE,
+            <std::collections::BTreeMap<u8, u8>>::POINTER_FREE,
+            <std::collections::BTreeSet<u8>>::POINTER_FREE,
+            <[String; 1]>::POINTER_FREE,
+            <(u8, String)>::POINTER_FREE,
+            <Option<String>>::POINTER_FREE,
+            <Result<u8, String>>::POINTER_FREE,
+            <Result<String, u8>>::POINTER_FREE,
+            crate::bytes::Bytes::POINTER_FREE,
+        ];
+        assert_eq!((free, pointing), ([true; 5], [false; 11]));
     }
 }

@@ -3,13 +3,14 @@
 mod common;
 
 use annulus_codec::{
-    archive::{AccessError, Archivable, Archived, validate},
+    archive::{AccessError, Archivable, Archived, finish, validate},
     chunk::ChunkPool,
     extension::Extensions,
     frame::{HEADER_LEN, Kind},
     message::Message,
     outbox::{Admission, Destination, Outbox},
-    rkyv,
+    passing::{ByArchive, Passing},
+    rkyv::{self, ser::allocator::Arena},
 };
 use common::*;
 use proptest::prelude::*;
@@ -93,14 +94,31 @@ struct Flat {
 message!(Flat, "test.Flat");
 
 /// Its archive ends with a gap, which is zero, and so does the type, where it may be anything.
-#[derive(Clone, Copy, rkyv::Archive, rkyv::Serialize)]
+#[derive(Clone, Copy, Debug, rkyv::Archive, rkyv::Serialize)]
 #[rkyv(crate = annulus_codec::rkyv)]
 #[repr(C)]
 struct Tail {
     number: u64,
     small: u8,
 }
-message!(Tail, "test.Tail");
+message!(Tail, "test.Tail", pointer_free: true);
+
+/// Variants of all lengths, so that what is behind the shorter ones is a gap, and more than two words.
+#[derive(Clone, Copy, Debug, rkyv::Archive, rkyv::Serialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+enum Choice {
+    Nothing,
+    Flag(bool),
+    Gap(u8, u64),
+    Many { letter: Option<char>, either: Result<u8, u32>, wide: u128 },
+}
+message!(Choice, "test.Choice", pointer_free: true);
+
+/// As long as what travels without a frame, at most.
+#[derive(Clone, Copy, Debug, rkyv::Archive, rkyv::Serialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+struct Few(Option<u8>, u16, Option<u32>);
+message!(Few, "test.Few", pointer_free: true);
 
 /// The stream to another node when three of these are sent, behind whatever was in the memory before.
 fn stream_of<M: Archivable>(message: &M, extensions: Option<&Extensions>, dirt: u8) -> Vec<u8> {
@@ -120,17 +138,67 @@ fn messages_that_are_copied_make_the_frames_of_those_that_are_serialised() {
     const { assert!(Flat::COPY_OPTIMIZATION.is_enabled() && !Tail::COPY_OPTIMIZATION.is_enabled()) };
     let flat = Flat { number: 1, pair: [2, 3], letter: 'ä', flags: [true; 7], small: 4 };
     let tail = Tail { number: 5, small: 6 };
-    // Extensions, if only none, take the way of the serialiser.
-    let serialised = Some(&Extensions::default());
-    assert_eq!(stream_of(&flat, None, 0x55), stream_of(&flat, serialised, 0xaa));
-    assert_eq!(stream_of(&tail, None, 0x55), stream_of(&tail, serialised, 0xaa));
+    is_written_as_serialised(flat);
+    is_written_as_serialised(tail);
     assert_eq!(
         stream_of(&tail, None, 0x55)[HEADER_LEN..][..16],
         0x6_0000_0000_0000_0005_u128.to_le_bytes()
     );
 }
 
+/// Writes a message in all quick ways, and compares each with what the serialiser writes.
+fn is_written_as_serialised<M: Archivable<Passing = ByArchive> + Copy>(message: M) {
+    let chunk = ChunkPool::new(1024, 0, 1 << 20).acquire().unwrap();
+    let serialised = finish(chunk, &mut Arena::new(), |_| message).unwrap();
+    let serialised = serialised.bytes();
+    let frame_len = HEADER_LEN + serialised.len().next_multiple_of(16);
+    let stream = stream_of(&message, None, 0x55);
+    assert_eq!(stream, stream_of(&message, Some(&Extensions::default()), 0xaa));
+    assert_eq!(stream.len(), 3 * frame_len);
+    for frame in stream.chunks(frame_len) {
+        let (payload, padding) = frame[HEADER_LEN..].split_at(serialised.len());
+        assert_eq!(payload, serialised);
+        assert!(padding.iter().all(|byte| *byte == 0));
+    }
+    let small = ByArchive::as_small(&message);
+    assert_eq!(small.is_some(), serialised.len() <= 16 && align_of::<M::Archived>() <= 8);
+    if let Some(small) = small {
+        assert_eq!(Archived::<M>::of_small(&small).unwrap().bytes(), serialised);
+    }
+}
+
+#[test]
+fn pointer_free_messages_of_another_length_are_refused() {
+    let bytes = wire_of(&Tail { number: 0, small: 0 }, &Extensions::default());
+    for len in [0, 8, 15, 17, 32] {
+        let mut bytes = bytes.clone();
+        bytes[..4].copy_from_slice(&u32::to_le_bytes(len));
+        bytes.resize(HEADER_LEN + (len as usize).next_multiple_of(16), 0);
+        let frame = read_foreign(&bytes).next_frame().unwrap().unwrap();
+        assert_eq!(Archived::<Tail>::open(frame).unwrap_err(), AccessError::Invalid(Tail::ID));
+    }
+}
+
+fn choices() -> impl Strategy<Value = Choice> {
+    let many = (any::<Option<char>>(), any::<Result<u8, u32>>(), any::<u128>());
+    prop_oneof![
+        Just(Choice::Nothing),
+        any::<bool>().prop_map(Choice::Flag),
+        any::<(u8, u64)>().prop_map(|(small, wide)| Choice::Gap(small, wide)),
+        many.prop_map(|(letter, either, wide)| Choice::Many { letter, either, wide }),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn messages_without_pointers_are_written_as_serialised(
+        tail: (u64, u8), choice in choices(), few: (Option<u8>, u16, Option<u32>),
+    ) {
+        is_written_as_serialised(Tail { number: tail.0, small: tail.1 });
+        is_written_as_serialised(choice);
+        is_written_as_serialised(Few(few.0, few.1, few.2));
+    }
+
     #[test]
     fn a8_no_change_of_an_archive_is_read_without_a_check(
         seed: u8,

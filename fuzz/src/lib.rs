@@ -123,12 +123,13 @@ const _: () = {
     assert!(is_flat::<Flat>() && is_flat::<Tiny>() && is_flat::<Bit>() && is_flat::<Odd>());
     assert!(is_flat::<()>() && is_flat::<Nothing>());
     assert!(is_flat::<Words>() && is_flat::<Wide>() && is_flat::<Eleven>());
-    assert!(!is_flat::<Plain>() && !is_flat::<Tail>() && !is_flat::<Text>());
+    assert!(is_flat::<Plain>() && is_flat::<Tail>() && is_flat::<Picky>());
+    assert!(!is_flat::<Text>() && !is_flat::<Shape>());
 };
 
-/// Whether a message's own bytes are its archive, and so all of its payload.
+/// Whether a message's archive is all of its payload, and has no pointers.
 pub const fn is_flat<M: Archivable>() -> bool {
-    M::COPY_OPTIMIZATION.is_enabled() && size_of::<M>() == size_of::<M::Archived>()
+    M::POINTER_FREE
 }
 
 /// A string, inline or out of line.

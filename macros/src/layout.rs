@@ -8,6 +8,8 @@
 //! identity. For a part of a message nothing else names it, so two parts of the same shape have the
 //! same layout. That is on purpose: their archives are the same bytes, and a type that was renamed, or
 //! replaced by an equal one, still speaks to older nodes.
+//!
+//! Besides, whether the archive has pointers in it: it has if one of its fields has.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -24,14 +26,15 @@ pub(crate) fn write(args: &Args, item: &DeriveInput) -> TokenStream {
     let layout = quote!(#annulus::codec::message::Layout);
     let conditions = item::conditions(&item.attrs);
     let ident = &item.ident;
-    let shape = match &item.data {
+    let (shape, pointer_free) = match &item.data {
         Data::Struct(data) => {
             let fields = join_fields(&layout, &data.fields);
-            quote!(let layout = hash64(b"struct"); #fields)
+            (quote!(let layout = hash64(b"struct"); #fields), pointer_free(&layout, &data.fields))
         }
         Data::Enum(data) => {
             let variants = data.variants.iter().map(|v| join_variant(&layout, v));
-            quote!(let layout = hash64(b"enum"); #(#variants)*)
+            let free = data.variants.iter().map(|v| pointer_free_variant(&layout, v));
+            (quote!(let layout = hash64(b"enum"); #(#variants)*), quote!(#(#free)*))
         }
         Data::Union(_) => unreachable!("unions were refused"),
     };
@@ -58,6 +61,11 @@ pub(crate) fn write(args: &Args, item: &DeriveInput) -> TokenStream {
                 use #annulus::codec::hash::{hash64, join64};
                 #shape
                 layout
+            };
+            const POINTER_FREE: bool = {
+                let free = true;
+                #pointer_free
+                free
             };
         }
         #evaluated
@@ -93,6 +101,32 @@ fn join_variant(layout: &TokenStream, variant: &Variant) -> TokenStream {
             #fields
             layout
         });
+    }
+}
+
+/// Fields lie in the archive themselves, so it has no pointers but theirs.
+fn pointer_free(layout: &TokenStream, fields: &Fields) -> TokenStream {
+    let free = |field: &Field| {
+        let conditions = item::conditions(&field.attrs);
+        let ty = &field.ty;
+        quote! {
+            #(#conditions)*
+            let free = free && <#ty as #layout>::POINTER_FREE;
+        }
+    };
+    fields.iter().map(free).collect()
+}
+
+fn pointer_free_variant(layout: &TokenStream, variant: &Variant) -> TokenStream {
+    let conditions = item::conditions(&variant.attrs);
+    let fields = pointer_free(layout, &variant.fields);
+    quote! {
+        #(#conditions)*
+        let free = free && {
+            let free = true;
+            #fields
+            free
+        };
     }
 }
 

@@ -379,3 +379,32 @@ fn no_two_shapes_of_parts_in_parts_have_the_same_layout() {
     twice.visit::<String>();
     assert_eq!(seen.layouts.len(), 2 * (1 + 27 + 23 * 27));
 }
+
+#[wire(crate = shim)]
+enum Mood {
+    Quiet,
+    Loud(u8, Option<u64>),
+    #[cfg(any())]
+    Quoted(String),
+}
+
+#[wire(crate = shim)]
+enum Quote {
+    Nothing,
+    Number { of: u8 },
+    Words { of: (u8, String) },
+}
+
+#[wire(crate = shim)]
+struct Pair<T>(T, u8);
+
+#[wire(crate = shim)]
+struct Nothing;
+
+#[test]
+fn a_type_is_pointer_free_if_all_of_its_parts_are() {
+    assert_eq!([<Mood as Layout>::POINTER_FREE, Pair::<Mood>::POINTER_FREE], [true; 2]);
+    assert_eq!([Nothing::POINTER_FREE, Pair::<u64>::POINTER_FREE], [true; 2]);
+    assert_eq!([<Quote as Layout>::POINTER_FREE, Pair::<Quote>::POINTER_FREE], [false; 2]);
+    assert_eq!([Say::POINTER_FREE, Pair::<String>::POINTER_FREE], [false; 2]);
+}

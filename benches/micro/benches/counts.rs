@@ -8,7 +8,7 @@ use micro::{
     frames::{Read, ReadForeign, Write},
     handshakes::Shake,
     lane::SendAndReceive,
-    messages::{Block, Number, Text, Word},
+    messages::{Block, Gaps, Number, Text, Word},
     names::Hash,
     paths::{Ask, Nothing, SpawnAndEnd, Tell, Timers},
     timers::{Cancel, Expire, Insert},
@@ -16,6 +16,7 @@ use micro::{
 
 #[library_benchmark]
 #[bench::write_number(Write::<Number>::prepare())]
+#[bench::write_gaps(Write::<Gaps>::prepare())]
 #[bench::write_text(Write::<Text>::prepare())]
 #[bench::write_block(Write::<Block>::prepare())]
 #[bench::read_number(Read::<Number>::prepare())]
@@ -46,6 +47,7 @@ fn transport<W: Work>(work: W) -> W {
 #[bench::nothing(Nothing::prepare())]
 #[bench::tell_same_worker(Tell::<Number, 0>::prepare())]
 #[bench::tell_same_worker_word(Tell::<Word, 0>::prepare())]
+#[bench::tell_same_worker_gaps(Tell::<Gaps, 0>::prepare())]
 #[bench::tell_same_worker_text(Tell::<Text, 0>::prepare())]
 #[bench::tell_other_worker(Tell::<Number, 1>::prepare())]
 #[bench::ask_same_worker(Ask::<0>::prepare())]

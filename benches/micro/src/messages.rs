@@ -20,6 +20,18 @@ pub struct Number {
     pub value: u64,
 }
 
+/// Sixteen bytes without pointers, and gaps between them.
+#[message]
+#[derive(Clone, Copy)]
+pub struct Gaps {
+    /// Just there.
+    pub from: u16,
+    /// Just there.
+    pub kind: Option<u8>,
+    /// What receivers add up.
+    pub value: u64,
+}
+
 /// A string of 32 bytes.
 #[message]
 pub struct Text(pub String);
@@ -50,6 +62,16 @@ impl Sample for Word {
 impl Sample for Number {
     fn make() -> Self {
         Number { from: 1, value: 2 }
+    }
+
+    fn look(archived: &Self::Archived) -> u64 {
+        archived.value.to_native()
+    }
+}
+
+impl Sample for Gaps {
+    fn make() -> Self {
+        Gaps { from: 1, kind: Some(3), value: 2 }
     }
 
     fn look(archived: &Self::Archived) -> u64 {

@@ -184,7 +184,9 @@ impl Outbox {
         let Some(open) = &mut self.open else { return false };
         // As `is_full` has it, with the open chunk at hand: each message comes by here.
         let full = bounded && self.queued_bytes + open.untaken() >= self.limits.bytes;
-        !full && size_of::<M>() <= self.limits.max_payload && write_flat(open, header, message)
+        !full
+            && size_of::<M::Archived>() <= self.limits.max_payload
+            && write_flat(open, header, message)
     }
 
     /// As [`append_flat`](Self::append_flat), with extensions.
@@ -200,7 +202,7 @@ impl Outbox {
         let Some(open) = &mut self.open else { return false };
         !full
             && !extensions.is_too_long()
-            && size_of::<M>() <= self.limits.max_payload
+            && size_of::<M::Archived>() <= self.limits.max_payload
             && write_flat_extended(open, header, extensions, message)
     }
 

@@ -21,9 +21,13 @@ use annulus_codec::{
 /// too, so no two types may have the same.
 macro_rules! message {
     ($type:ty, $name:literal) => {
-        // SAFETY: each type has a tag of its own.
+        message!($type, $name, pointer_free: false);
+    };
+    ($type:ty, $name:literal, pointer_free: $pointer_free:literal) => {
+        // SAFETY: each type has a tag of its own, and is pointer-free only if its parts are.
         unsafe impl annulus_codec::message::Layout for $type {
             const LAYOUT: u64 = annulus_codec::hash::hash64($name.as_bytes());
+            const POINTER_FREE: bool = $pointer_free;
         }
 
         // SAFETY: the identity is made as the contract says.
