@@ -231,7 +231,7 @@ impl Core {
             Way::Link => self.send(to, Kind::Ask, correlation, said, message, Admission::Bounded),
             Way::Datagram => self.send_datagram(to, Kind::Ask, correlation, said, message),
         };
-        // If it was refused for want of room, this makes some.
+        // If it was refused for want of room, this may make some.
         if let Some(worker) = worker {
             self.hurry(worker, rung);
         }

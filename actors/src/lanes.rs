@@ -301,15 +301,13 @@ impl Core {
         // hurry: what a worker says as it drops everything goes nowhere.
         let rings = parker.is_parked()
             // On the same core it would wake up before there is anything for it.
-            && self.shared.own_cores
+            && self.shared.rings_ahead
             && self.io.rings_at_once()
             && self.is_due(outbound)
             && !self.ending.get()
             && parker.claim_ahead()
             && !planted(Bug::ForgetDoorbell);
         if rings {
-            // Whatever becomes of the message, the next one does not ring as well.
-            outbound.early_at.set(self.now());
             self.ring_early(outbound);
         }
         rings
@@ -330,6 +328,10 @@ impl Core {
 
     #[inline(never)]
     fn hand_out(&self, outbound: &Outbound) {
+        // What was refused leaves nothing behind, and takes nothing from what comes next.
+        if outbound.is_flushed() {
+            return;
+        }
         let parked = outbound.entry.parker.is_parked();
         if !parked && outbound.takes_no_chunk() {
             self.publish_early(outbound);
@@ -345,7 +347,7 @@ impl Core {
     }
 
     /// Publishes what waits for a worker in the middle of a turn, and wakes it if it sleeps: that costs a system call,
-    /// or a chunk.
+    /// or a chunk. Whether there is anything to publish or not, the worker is not due again at once.
     fn publish_at_cost(&self, outbound: &Outbound) {
         if !outbound.takes_no_chunk() {
             self.take_home(outbound);

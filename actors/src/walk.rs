@@ -40,7 +40,7 @@ pub(crate) struct Walk {
     /// A message that the actor which is about to be polled will take, and where its answer goes. `in_hand` is its
     /// identity.
     hand: Cell<Option<(Envelope, Option<ReplyTo>)>>,
-    /// The same, if it has waited in the actor's mailbox.
+    /// The same, if it has waited in the actor's mailbox, which has its identity.
     waited: Cell<Option<Box<Delivery>>>,
     /// The same, if it is an ask without a frame, and its correlation id.
     small: Cell<Small>,

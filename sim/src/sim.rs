@@ -16,7 +16,7 @@ use std::{
 };
 
 use annulus::{
-    Node, NodeBuilder, NodeHandle, RunError, WorkerStats,
+    Node, NodeBuilder, NodeHandle, Pinning, RunError, WorkerStats,
     host::{HostedWorker, NextTurn},
     transport::io::Io,
 };
@@ -194,8 +194,12 @@ impl Sim {
         self.owners.extend((0..workers).map(|worker| (index, worker)));
         let io = |worker| Io::new(SimDriver::new(self.world.clone(), worker));
         let drivers = ids.clone().map(io).collect();
+        // Half of the nodes wake their workers as those do that are pinned.
+        let pinned = (self.seed + index as u64).is_multiple_of(2);
+        let pinning = if pinned { Pinning::Cores((0..workers).collect()) } else { Pinning::None };
         let place = &mut self.places[index];
-        let built = (place.build)(Node::builder(&place.name)).host(drivers);
+        let builder = Node::builder(&place.name).pin(pinning);
+        let built = (place.build)(builder).host(drivers);
         let node = built.unwrap_or_else(|error| panic!("node `{}`: {error}", place.name));
         place.lives += 1;
         (place.setup)(&node.handle);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use annulus::{AskError, prelude::*};
+use annulus::{AskError, Pinning, prelude::*};
 use annulus_sim::Sim;
 
 #[message(reply = Answer)]
@@ -27,9 +27,9 @@ impl Handler<Question> for Server {
 const ASKS: u64 = 100;
 
 /// A node whose second worker has a server, and sleeps like the first one.
-fn node() -> (Sim, ActorRef<(Question,)>) {
+fn node(pinning: Pinning) -> (Sim, ActorRef<(Question,)>) {
     let mut sim = Sim::new(1);
-    sim.node("ann", 2, |node| node, async |_| ());
+    sim.node("ann", 2, move |node| node.pin(pinning.clone()), async |_| ());
     sim.run_for(Duration::from_secs(1));
     let node = sim.handle("ann").unwrap();
     let server = sim.drive(node.spawn_on(1, Server)).unwrap();
@@ -44,16 +44,18 @@ fn rung(sim: &Sim) -> Vec<u64> {
 
 #[test]
 fn an_ask_to_a_worker_that_sleeps_costs_one_doorbell_and_its_answer_another() {
-    let (mut sim, server) = node();
-    let before = rung(&sim);
-    let heard = sim.run_on("ann", async move || {
-        for len in 0..ASKS {
-            let answer = server.ask(Question(vec![0; len as usize])).await?;
-            assert_eq!(answer.0.to_native(), len);
-        }
-        Ok::<_, AskError>(())
-    });
-    assert_eq!(heard, Ok(Ok(())));
-    let after = rung(&sim);
-    assert_eq!([after[0] - before[0], after[1] - before[1]], [ASKS; 2]);
+    for pinning in [Pinning::None, Pinning::Cores(vec![0, 0]), Pinning::Cores(vec![0, 1])] {
+        let (mut sim, server) = node(pinning.clone());
+        let before = rung(&sim);
+        let heard = sim.run_on("ann", async move || {
+            for len in 0..ASKS {
+                let answer = server.ask(Question(vec![0; len as usize])).await?;
+                assert_eq!(answer.0.to_native(), len);
+            }
+            Ok::<_, AskError>(())
+        });
+        assert_eq!(heard, Ok(Ok(())));
+        let after = rung(&sim);
+        assert_eq!([after[0] - before[0], after[1] - before[1]], [ASKS; 2], "{pinning:?}");
+    }
 }

@@ -32,7 +32,8 @@ pub enum Pinning {
     /// Wherever the operating system puts them.
     #[default]
     None,
-    /// Worker `n` on the `n`th of these cores; there must be one for each worker.
+    /// Worker `n` on the `n`th of these cores; there must be one for each worker. If no core is named twice, a worker that
+    /// sleeps is woken before the ask or answer for it is made.
     Cores(Vec<usize>),
 }
 
@@ -167,15 +168,14 @@ impl NodeBuilder {
     }
 
     /// Makes the node without threads or rings: the caller drives its workers, on these drivers, one
-    /// for each worker. The settings of the ring, of threads and of cores count for nothing.
+    /// for each worker. The settings of the ring and of threads count for nothing, and that of cores only for how workers
+    /// wake each other.
     ///
     /// # Errors
     /// If a setting makes no sense, or a socket cannot be bound.
     pub fn host(mut self, drivers: Vec<Io>) -> Result<HostedNode, NodeError> {
         self.workers = drivers.len();
-        self.pinning = Pinning::None;
-        // Whoever drives them runs each by itself.
-        let plan = Plan { own_cores: true, ..self.check()? };
+        let plan = self.check()?;
         HostedNode::new(&self, plan, drivers)
     }
 
@@ -202,7 +202,7 @@ impl NodeBuilder {
             }
         };
         let used: BTreeSet<&usize> = cores.iter().take(self.workers).collect();
-        let own_cores = used.len() == self.workers;
+        let rings_ahead = used.len() == self.workers;
         let streams = |texts: &[String]| -> Result<Vec<Endpoint>, NodeError> {
             let parsed = texts.iter().map(|text| text.parse::<Endpoint>());
             let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
@@ -223,7 +223,7 @@ impl NodeBuilder {
         // Other nodes get addresses, not names that they would have to look up.
         let advertise = streams(&self.advertise)?.iter().map(Endpoint::to_string).collect();
         let (listen, join) = (streams(&self.listen)?, streams(&self.join)?);
-        Ok(Plan { workers: self.workers, cores, own_cores, listen, advertise, join, datagrams })
+        Ok(Plan { workers: self.workers, cores, rings_ahead, listen, advertise, join, datagrams })
     }
 
     /// What the workers share, and what each of them needs besides, now that their sockets are bound.
@@ -245,7 +245,7 @@ impl NodeBuilder {
             incarnation_tag: fold32(incarnation),
             endpoints,
             datagrams: reports.iter().filter_map(|report| report.datagrams).collect(),
-            own_cores: plan.own_cores,
+            rings_ahead: plan.rings_ahead,
             limits: self.limits,
             loads: entries.iter().map(|_| AtomicUsize::new(0)).collect(),
             entries,
@@ -269,7 +269,7 @@ impl NodeBuilder {
 pub(super) struct Plan {
     pub(super) workers: usize,
     pub(super) cores: Vec<usize>,
-    own_cores: bool,
+    rings_ahead: bool,
     listen: Vec<Endpoint>,
     advertise: Vec<String>,
     join: Vec<Endpoint>,

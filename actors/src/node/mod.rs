@@ -53,8 +53,9 @@ pub(crate) struct NodeShared {
     /// Where the node listens, with the ports that were taken.
     pub(crate) endpoints: Vec<String>,
     pub(crate) datagrams: Vec<SocketAddr>,
-    /// Whether each worker has a core that no other worker runs on.
-    pub(crate) own_cores: bool,
+    /// Whether workers that sleep are rung before what is for them is made: each has a core that no other worker of the
+    /// node runs on.
+    pub(crate) rings_ahead: bool,
     pub(crate) limits: Limits,
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Actors on each worker.

@@ -5,7 +5,7 @@
 
 use std::{marker::PhantomData, time::Duration};
 
-use annulus::{StopMode, prelude::*};
+use annulus::{Pinning, StopMode, prelude::*};
 use annulus_sim::Sim;
 
 use crate::{
@@ -18,7 +18,7 @@ const NODE: &str = "ann";
 /// A node with two workers, which has started.
 fn node() -> Sim {
     let mut sim = Sim::new(1);
-    sim.node(NODE, 2, |node| node, async |_| ());
+    sim.node(NODE, 2, |node| node.pin(Pinning::Cores(vec![0, 1])), async |_| ());
     sim.run_for(Duration::from_secs(1));
     sim
 }

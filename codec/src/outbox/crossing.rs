@@ -15,6 +15,9 @@ use crate::{
 #[repr(align(64))]
 pub struct Crossing(pub(super) Load);
 
+const _: () =
+    assert!(size_of::<Crossing>() == 128, "few bytes, and what is before them, fill two lines");
+
 #[derive(Debug)]
 pub(super) enum Load {
     /// Whole frames, back to back, and few bytes of them.
@@ -137,9 +140,9 @@ impl Landing {
 
     #[cold]
     fn land_in_fresh(&mut self, small: &Small) -> Lease {
-        let fresh = self.pool.acquire().ok();
         // Chunks may be smaller than what is copied.
-        self.open = fresh.filter(|fresh| fresh.spare() >= SMALL);
+        let fits = self.pool.chunk_size() >= SMALL;
+        self.open = fits.then(|| self.pool.acquire().ok()).flatten();
         let landed = self.open.as_mut().and_then(|open| small.land_in(open));
         // It has been sent, so it is received, as chunks are.
         landed.unwrap_or_else(|| self.pool.copy_of(small.bytes()))
