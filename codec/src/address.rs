@@ -108,7 +108,7 @@ pub struct Address {
 // SAFETY: two 64-bit numbers; no other type has this tag.
 unsafe impl Layout for Address {
     const LAYOUT: u64 = hash64(b"annulus.Address");
-    const POINTER_FREE: bool = true;
+    const FLAT: bool = true;
 }
 
 impl Address {

@@ -1,10 +1,11 @@
 //! Messages to archives and back: written in place, validated once if they come from outside, and
 //! read where they lie.
 //!
-//! This is one of the modules of the crate that use `unsafe`: reading an archive without a check, and the bytes of a
-//! flat one that lies on the stack. The first is done only for payloads that either this process wrote as the type of
-//! their message id ([`Archived::open_own`] takes no others), or that [`Archived::open`] has just validated. Of those
-//! that it wrote the 64 bits of the id are all that is looked at; what this trusts in is written down in
+//! This is one of the modules of the crate that use `unsafe`: committing what was written to a chunk, passing on rkyv's
+//! requests for memory, looking at the bytes of a flat archive on the stack, and reading an archive without a check. The
+//! last is done only for payloads that either this process wrote as the type of their message id
+//! ([`Archived::open_own`] takes no others), or that [`Archived::open`] has just validated. Of those that it wrote the
+//! 64 bits of the id are all that is looked at; what this trusts in is written down in
 //! [`message`](crate::message#what-is-trusted).
 
 use std::{
@@ -255,13 +256,7 @@ pub(crate) fn write_frame<M: Archivable>(
     Ok(frame_len)
 }
 
-/// Whether the archives of a message are all of one length, and have no pointers in them. Such a message is written
-/// quickly, and its archive may lie anywhere.
-pub(crate) const fn is_flat<M: Archivable>() -> bool {
-    is_own_archive::<M>() || M::POINTER_FREE
-}
-
-/// Whether a message's own bytes are its archive.
+/// Whether a flat message's own bytes are its archive.
 const fn is_own_archive<M: Archivable>() -> bool {
     // rkyv's derive does not compare the sizes: where the machine aligns a number less than archives do,
     // only the archive has a gap at its end.
@@ -273,7 +268,7 @@ const fn is_own_archive<M: Archivable>() -> bool {
 #[inline(always)]
 fn flat_header<M: Archivable>(mut header: Header, extension_len: u16) -> Header {
     const { assert!(align_of::<M::Archived>() <= FRAME_ALIGN, "archives are 16-aligned at most") };
-    assert!(const { is_flat::<M>() });
+    assert!(const { M::FLAT });
     header.message = M::ID;
     header.payload_len = const { size_of::<M::Archived>() as u32 };
     header.extension_len = extension_len;
@@ -282,7 +277,7 @@ fn flat_header<M: Archivable>(mut header: Header, extension_len: u16) -> Header 
 }
 
 /// Writes one whole frame without extensions at the end of a chunk, for a message that
-/// [`is_flat`]. Returns whether it did.
+/// [flat](crate::message::Layout::FLAT). Returns whether it did.
 #[inline(always)]
 pub(crate) fn write_flat<M: Archivable>(
     chunk: &mut ChunkWriter,
@@ -291,6 +286,10 @@ pub(crate) fn write_flat<M: Archivable>(
 ) -> bool {
     let header = flat_header::<M>(header, 0);
     let frame_len = const { HEADER_LEN + padded(size_of::<M::Archived>()) };
+    // What has to be put together is not put together in vain.
+    if !const { is_own_archive::<M>() } && chunk.spare() < frame_len {
+        return false;
+    }
     let write = |archive: &[u8]| {
         // SAFETY: header, payload and, in the last block of the body, padding are written below, as one whole
         // frame whose payload is an archive of the type that its message id names.
@@ -342,10 +341,11 @@ fn write_flat_body<M: Archivable>(body: &mut [MaybeUninit<u8>], archive: &[u8]) 
     body[..size_of::<M::Archived>()].write_copy_of_slice(archive);
 }
 
-/// Shows the archive of a flat message. `None` if the message cannot be serialised.
+/// Shows the archive of a flat message. `None` if its `Serialize` writes something, against the contract of
+/// [`Layout`]: it is not quick then.
 #[inline(always)]
 pub(crate) fn with_flat<M: Archivable, R>(message: &M, show: impl FnOnce(&[u8]) -> R) -> Option<R> {
-    assert!(const { is_flat::<M>() });
+    assert!(const { M::FLAT });
     if const { is_own_archive::<M>() } {
         // SAFETY: that the copy optimisation is enabled says that the bytes of an `M` are all initialised. They
         // are read as a slice of their own length, while `message` is borrowed.
@@ -356,7 +356,10 @@ pub(crate) fn with_flat<M: Archivable, R>(message: &M, show: impl FnOnce(&[u8]) 
     let writer = PayloadWriter { filled: None, room: &mut [], at: 0, needed: &mut 0 };
     let mut serializer = Serializer::new(writer, Scratch(None), ());
     let resolver = message.serialize(Strategy::wrap(&mut serializer)).ok()?;
-    let mut archive = MaybeUninit::<M::Archived>::zeroed();
+    let mut archive = MaybeUninit::<M::Archived>::uninit();
+    // SAFETY: it is written where it lies, in its whole length. A zeroed one from elsewhere might lose the zeros in its
+    // gaps on the way.
+    unsafe { archive.as_mut_ptr().write_bytes(0, 1) };
     // SAFETY: it is aligned, and all of its bytes are zero.
     let place = unsafe { Place::new_unchecked(0, archive.as_mut_ptr()) };
     message.resolve(resolver, place);
@@ -453,8 +456,7 @@ impl<M: Archivable> Archived<M> {
     pub fn open_own(frame: Frame) -> Result<Self, Frame> {
         let header = frame.header();
         let is_it = header.message == M::ID && header.kind.carries_message();
-        let fits =
-            !const { is_flat::<M>() } || header.payload_len as usize == size_of::<M::Archived>();
+        let fits = !const { M::FLAT } || header.payload_len as usize == size_of::<M::Archived>();
         if !is_it || !fits || header.is_foreign() || cfg!(debug_assertions) {
             return Err(frame);
         }
@@ -471,7 +473,7 @@ impl<M: Archivable> Archived<M> {
         if found != M::ID || !header.kind.carries_message() {
             return Err(AccessError::WrongMessage { expected: M::ID, found });
         }
-        if const { is_flat::<M>() } && payload.len() != size_of::<M::Archived>() {
+        if const { M::FLAT } && payload.len() != size_of::<M::Archived>() {
             return Err(AccessError::Invalid(M::ID));
         }
         if header.is_foreign() || cfg!(debug_assertions) {
@@ -554,7 +556,7 @@ impl<M: Archivable> Deref for Archived<M> {
         // change. What is flat is all of its payload: `from_parts` and `Held` make sure, and `finish` has
         // written nothing else.
         unsafe {
-            if const { is_flat::<M>() } {
+            if const { M::FLAT } {
                 &*self.bytes().as_ptr().cast()
             } else {
                 access_unchecked::<M::Archived>(self.bytes())

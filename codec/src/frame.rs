@@ -19,7 +19,7 @@ use std::fmt;
 
 use crate::{
     address::Slot,
-    archive::{AccessError, Archivable, Archived, is_flat},
+    archive::{AccessError, Archivable, Archived},
     chunk::{ChunkWriter, Cursor, Lease},
     extension::{ExtensionError, Extensions},
     held::Held,
@@ -459,7 +459,7 @@ impl Frames {
     /// its header says about it. What cannot be read as this message is not taken.
     #[inline]
     pub fn take_told<M: Archivable>(&mut self, slot: Slot, generation: u32) -> Option<Archived<M>> {
-        if const { is_flat::<M>() } {
+        if const { M::FLAT } {
             return self.take_told_flat(slot, generation);
         }
         let header = self.peek()?;

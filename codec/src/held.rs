@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    archive::{Archivable, is_flat, with_flat},
+    archive::{Archivable, with_flat},
     chunk::{ChunkPool, Lease},
     message::MessageId,
     queue::small_id,
@@ -125,9 +125,12 @@ pub(crate) struct Held<M: Archivable> {
 
 impl<M: Archivable> Held<M> {
     /// Whether messages of this type are copied. What is flat has no pointers in it, so it may lie anywhere.
-    pub(crate) const COPIED: bool = is_flat::<M>()
+    pub(crate) const COPIED: bool = M::FLAT
         && size_of::<M::Archived>() <= MOST
         && align_of::<M::Archived>() <= align_of::<u64>();
+
+    /// Whether such a copy has bytes in its second word.
+    pub(crate) const WIDE: bool = size_of::<M::Archived>() > size_of::<u64>();
 
     /// Takes over the bytes of one message.
     #[inline(always)]
@@ -153,8 +156,8 @@ impl<M: Archivable> Held<M> {
         let [first, second] = words;
         let first = MaybeUninit::new(ptr::without_provenance_mut(first as usize));
         // A word that has no bytes of the message is not moved about.
-        let two = size_of::<M::Archived>() > size_of::<u64>();
-        let second = if two { MaybeUninit::new(second) } else { MaybeUninit::uninit() };
+        let second =
+            if const { Self::WIDE } { MaybeUninit::new(second) } else { MaybeUninit::uninit() };
         Held { contents: Contents { copy: Copied { first, second } }, message: PhantomData }
     }
 

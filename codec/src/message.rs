@@ -134,7 +134,8 @@ where
 /// - What `Serialize` and `Archive` of the type write, as rkyv's derives have it, is a valid archive of it,
 ///   with no part that is aligned to more than [`FRAME_ALIGN`](crate::frame::FRAME_ALIGN) bytes.
 /// - If `Archive::COPY_OPTIMIZATION` is enabled, the bytes of a value are such an archive too.
-/// - If `POINTER_FREE`, such an archive is one `Archived` and no more, and valid wherever it lies.
+/// - If `FLAT`, such an archive is one `Archived` and no more, valid at any address that is aligned for it, and
+///   `Serialize` writes nothing besides and asks for no memory.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a part of a message",
     label = "this type has no fixed layout on the wire",
@@ -144,8 +145,9 @@ where
 pub unsafe trait Layout {
     /// A hash of the shape of the archive: the kinds, names and order of its parts.
     const LAYOUT: u64;
-    /// Whether the archive has no pointers to other bytes of it, and so nothing besides its root.
-    const POINTER_FREE: bool = false;
+    /// Whether the archive has no pointers to other bytes of it, and so nothing besides its root. Flat messages are
+    /// quicker than others.
+    const FLAT: bool = false;
 }
 
 macro_rules! plain_layout {
@@ -153,7 +155,7 @@ macro_rules! plain_layout {
         // SAFETY: each type has a tag of its own, and an archive of a fixed size without pointers.
         $(unsafe impl Layout for $type {
             const LAYOUT: u64 = hash64($tag.as_bytes());
-            const POINTER_FREE: bool = true;
+            const FLAT: bool = true;
         })*
     };
 }
@@ -205,7 +207,7 @@ unsafe impl<K: Layout + rkyv::Archive, V: Layout> Layout for std::collections::B
 // SAFETY: see above.
 unsafe impl<T: Layout, const N: usize> Layout for [T; N] {
     const LAYOUT: u64 = join64(join64(hash64(b"array"), N as u64), T::LAYOUT);
-    const POINTER_FREE: bool = T::POINTER_FREE;
+    const FLAT: bool = T::FLAT;
 }
 
 // SAFETY: see above.
@@ -216,25 +218,25 @@ unsafe impl<T: Layout> Layout for Box<T> {
 // SAFETY: see above.
 unsafe impl<T: Layout> Layout for Option<T> {
     const LAYOUT: u64 = join64(hash64(b"option"), T::LAYOUT);
-    const POINTER_FREE: bool = T::POINTER_FREE;
+    const FLAT: bool = T::FLAT;
 }
 
 // SAFETY: see above.
 unsafe impl<T: Layout, E: Layout> Layout for Result<T, E> {
     const LAYOUT: u64 = join64(join64(hash64(b"result"), T::LAYOUT), E::LAYOUT);
-    const POINTER_FREE: bool = T::POINTER_FREE && E::POINTER_FREE;
+    const FLAT: bool = T::FLAT && E::FLAT;
 }
 
 // SAFETY: see above.
 unsafe impl<T: ?Sized> Layout for std::marker::PhantomData<T> {
     const LAYOUT: u64 = hash64(b"phantom");
-    const POINTER_FREE: bool = true;
+    const FLAT: bool = true;
 }
 
 /// Gives a type that is archived exactly as another one the layout of that one.
 ///
-/// The `unsafe` is a promise of who writes it: that `Archive::resolve` of the type does what that of
-/// the model does.
+/// The `unsafe` is a promise of who writes it: that `Archive::resolve` and `Serialize::serialize` of the type do what
+/// those of the model do.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! layout_of {
@@ -246,7 +248,7 @@ macro_rules! layout_of {
             $type: $crate::rkyv::Archive<Archived = $crate::rkyv::Archived<$model>>,
         {
             const LAYOUT: u64 = <$model as $crate::message::Layout>::LAYOUT;
-            const POINTER_FREE: bool = <$model as $crate::message::Layout>::POINTER_FREE;
+            const FLAT: bool = <$model as $crate::message::Layout>::FLAT;
         }
     };
 }
@@ -260,7 +262,7 @@ macro_rules! tuple_layout {
                 $(layout = join64(layout, $part::LAYOUT);)+
                 layout
             };
-            const POINTER_FREE: bool = $($part::POINTER_FREE)&&+;
+            const FLAT: bool = $($part::FLAT)&&+;
         }
     };
 }
@@ -307,26 +309,26 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_pointer_in_it_anywhere_is_not_pointer_free() {
+    fn what_has_a_pointer_in_it_anywhere_is_not_flat() {
         let free = [
-            <()>::POINTER_FREE,
-            <(u8, bool, char)>::POINTER_FREE,
-            <[Option<u64>; 3]>::POINTER_FREE,
-            <Result<std::net::SocketAddr, std::time::Duration>>::POINTER_FREE,
-            <std::marker::PhantomData<String>>::POINTER_FREE,
+            <()>::FLAT,
+            <(u8, bool, char)>::FLAT,
+            <[Option<u64>; 3]>::FLAT,
+            <Result<std::net::SocketAddr, std::time::Duration>>::FLAT,
+            <std::marker::PhantomData<String>>::FLAT,
         ];
         let pointing = [
-            String::POINTER_FREE,
-            <Vec<u8>>::POINTER_FREE,
-            <Box<u8>>::POINTER_FREE,
-            <std::collections::BTreeMap<u8, u8>>::POINTER_FREE,
-            <std::collections::BTreeSet<u8>>::POINTER_FREE,
-            <[String; 1]>::POINTER_FREE,
-            <(u8, String)>::POINTER_FREE,
-            <Option<String>>::POINTER_FREE,
-            <Result<u8, String>>::POINTER_FREE,
-            <Result<String, u8>>::POINTER_FREE,
-            crate::bytes::Bytes::POINTER_FREE,
+            String::FLAT,
+            <Vec<u8>>::FLAT,
+            <Box<u8>>::FLAT,
+            <std::collections::BTreeMap<u8, u8>>::FLAT,
+            <std::collections::BTreeSet<u8>>::FLAT,
+            <[String; 1]>::FLAT,
+            <(u8, String)>::FLAT,
+            <Option<String>>::FLAT,
+            <Result<u8, String>>::FLAT,
+            <Result<String, u8>>::FLAT,
+            crate::bytes::Bytes::FLAT,
         ];
         assert_eq!((free, pointing), ([true; 5], [false; 11]));
     }

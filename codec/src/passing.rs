@@ -4,7 +4,7 @@ use std::{any::Any, marker::PhantomData, ops::Deref};
 
 use crate::{
     address::{Address, Slot},
-    archive::{AccessError, Archivable, Archived, is_flat},
+    archive::{AccessError, Archivable, Archived},
     chunk::Lease,
     extension::Extensions,
     frame::{Frame, Frames, Header},
@@ -169,7 +169,7 @@ pub trait Passing<M: Message> {
         admission: Admission,
     ) -> Result<Envelope, PushError>;
 
-    /// Appends the message to an outbox, told to an actor of this process, if it is plain and there is room for
+    /// Appends the message to an outbox, told to an actor of this process, if it is flat and there is room for
     /// it in the open chunk. Returns whether it did.
     fn append_told(message: &M, to: Address, outbox: &mut Outbox) -> bool;
 
@@ -245,7 +245,7 @@ impl<M: Archivable> Passing<M> for ByArchive {
     type View = M::Archived;
     type Carrier = Archived<M>;
     const CROSSES_NODES: bool = true;
-    const IS_APPENDED: bool = is_flat::<M>();
+    const IS_APPENDED: bool = M::FLAT;
     const IS_SMALL: bool = Archived::<M>::IS_SMALL;
 
     #[inline(always)]

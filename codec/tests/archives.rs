@@ -91,7 +91,7 @@ struct Flat {
     flags: [bool; 7],
     small: u8,
 }
-message!(Flat, "test.Flat");
+message!(Flat, "test.Flat", flat: true);
 
 /// Its archive ends with a gap, which is zero, and so does the type, where it may be anything.
 #[derive(Clone, Copy, Debug, rkyv::Archive, rkyv::Serialize)]
@@ -101,7 +101,7 @@ struct Tail {
     number: u64,
     small: u8,
 }
-message!(Tail, "test.Tail", pointer_free: true);
+message!(Tail, "test.Tail", flat: true);
 
 /// Variants of all lengths, so that what is behind the shorter ones is a gap, and more than two words.
 #[derive(Clone, Copy, Debug, rkyv::Archive, rkyv::Serialize)]
@@ -112,13 +112,13 @@ enum Choice {
     Gap(u8, u64),
     Many { letter: Option<char>, either: Result<u8, u32>, wide: u128 },
 }
-message!(Choice, "test.Choice", pointer_free: true);
+message!(Choice, "test.Choice", flat: true);
 
 /// As long as what travels without a frame, at most.
 #[derive(Clone, Copy, Debug, rkyv::Archive, rkyv::Serialize)]
 #[rkyv(crate = annulus_codec::rkyv)]
 struct Few(Option<u8>, u16, Option<u32>);
-message!(Few, "test.Few", pointer_free: true);
+message!(Few, "test.Few", flat: true);
 
 /// The stream to another node when three of these are sent, behind whatever was in the memory before.
 fn stream_of<M: Archivable>(message: &M, extensions: Option<&Extensions>, dirt: u8) -> Vec<u8> {
@@ -168,7 +168,7 @@ fn is_written_as_serialised<M: Archivable<Passing = ByArchive> + Copy>(message: 
 }
 
 #[test]
-fn pointer_free_messages_of_another_length_are_refused() {
+fn flat_messages_of_another_length_are_refused() {
     let bytes = wire_of(&Tail { number: 0, small: 0 }, &Extensions::default());
     for len in [0, 8, 15, 17, 32] {
         let mut bytes = bytes.clone();

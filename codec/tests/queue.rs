@@ -19,14 +19,20 @@ use proptest::prelude::*;
 #[rkyv(crate = annulus_codec::rkyv)]
 #[repr(C)]
 struct Three([u32; 3]);
-message!(Three, "test.Three");
+message!(Three, "test.Three", flat: true);
 
 /// Most bits are not valid in the second word.
 #[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 #[rkyv(crate = annulus_codec::rkyv)]
 #[repr(C)]
 struct Strict(u64, char, u32);
-message!(Strict, "test.Strict");
+message!(Strict, "test.Strict", flat: true);
+
+/// One word long, and its archive takes a part of another: options find no room for themselves there.
+#[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[rkyv(crate = annulus_codec::rkyv)]
+struct Niched(Option<char>, u32);
+message!(Niched, "test.Niched", flat: true);
 
 /// What waits.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +42,7 @@ enum Waiting {
     Pair(u64, u64),
     Three([u32; 3]),
     Strict(u64, char, u32),
+    Niched(Option<char>, u32),
     Mark(Mark, u64),
 }
 
@@ -47,6 +54,7 @@ impl Waiting {
             Waiting::Pair(first, second) => small(&Pair(first, second)),
             Waiting::Three(numbers) => small(&Three(numbers)),
             Waiting::Strict(first, letter, last) => small(&Strict(first, letter, last)),
+            Waiting::Niched(letter, last) => small(&Niched(letter, last)),
             Waiting::Mark(..) => return None,
         })
     }
@@ -57,6 +65,7 @@ impl Waiting {
             Waiting::Pair(_, second) => u32::from(second != 0),
             Waiting::Three([_, _, third]) => u32::from(third != 0),
             Waiting::Strict(_, letter, last) => u32::from(letter != '\0' || last != 0),
+            Waiting::Niched(_, last) => u32::from(last != 0),
             Waiting::Unit | Waiting::Inc(_) | Waiting::Mark(..) => 0,
         }
     }
@@ -68,6 +77,7 @@ impl Waiting {
             Waiting::Pair(..) => Front::Alone(Pair::ID),
             Waiting::Three(_) => Front::Alone(Three::ID),
             Waiting::Strict(..) => Front::Alone(Strict::ID),
+            Waiting::Niched(..) => Front::Alone(Niched::ID),
             Waiting::Mark(mark, bits) => Front::Mark(mark, MessageId::from_bits(bits)),
         }
     }
@@ -80,6 +90,7 @@ impl Waiting {
             Kind::Pair => queue.pop::<Pair>().map(|pair| Self::of_pair(&pair)),
             Kind::Three => queue.pop::<Three>().map(|three| Self::of_three(&three)),
             Kind::Strict => queue.pop::<Strict>().map(|strict| Self::of_strict(&strict)),
+            Kind::Niched => queue.pop::<Niched>().map(|niched| Self::of_niched(&niched)),
             Kind::Text => queue.pop::<Text>().map(|text| panic!("{text:?} is not small")),
         }
     }
@@ -93,6 +104,8 @@ impl Waiting {
             Self::of_three(&three)
         } else if let Ok(strict) = Archived::<Strict>::of_small(small) {
             Self::of_strict(&strict)
+        } else if let Ok(niched) = Archived::<Niched>::of_small(small) {
+            Self::of_niched(&niched)
         } else {
             assert!(Archived::<()>::of_small(small).is_ok());
             Waiting::Unit
@@ -114,6 +127,10 @@ impl Waiting {
     fn of_strict(strict: &Archived<Strict>) -> Self {
         Waiting::Strict(strict.0.into(), strict.1.into(), strict.2.into())
     }
+
+    fn of_niched(niched: &Archived<Niched>) -> Self {
+        Waiting::Niched(niched.0.as_ref().map(|letter| (*letter).into()), niched.1.into())
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +140,7 @@ enum Kind {
     Pair,
     Three,
     Strict,
+    Niched,
     Text,
 }
 
@@ -168,6 +186,7 @@ fn small_waiting() -> impl Strategy<Value = Waiting> {
         (any::<[u32; 2]>(), 0..2_u32).prop_map(|([a, b], c)| Waiting::Three([a, b, c])),
         (word(), letter, 0..2_u32)
             .prop_map(|(word, letter, last)| Waiting::Strict(word, letter, last)),
+        (any::<Option<char>>(), 0..2_u32).prop_map(|(letter, last)| Waiting::Niched(letter, last)),
     ]
 }
 
@@ -179,7 +198,8 @@ fn waiting() -> impl Strategy<Value = Waiting> {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    let kinds = [Kind::Unit, Kind::Inc, Kind::Pair, Kind::Three, Kind::Strict, Kind::Text];
+    let kinds =
+        [Kind::Unit, Kind::Inc, Kind::Pair, Kind::Three, Kind::Strict, Kind::Niched, Kind::Text];
     prop::sample::select(kinds.to_vec())
 }
 
@@ -251,6 +271,7 @@ impl Beside {
                 | (Kind::Pair, Some(Waiting::Pair(..)))
                 | (Kind::Three, Some(Waiting::Three(_)))
                 | (Kind::Strict, Some(Waiting::Strict(..)))
+                | (Kind::Niched, Some(Waiting::Niched(..)))
         );
         self.took(Waiting::pop(kind, &self.queue), is_it && self.granted > 0)
     }
@@ -270,6 +291,7 @@ impl Beside {
             Some(Waiting::Pair(..)) => self.pop_as(Kind::Pair),
             Some(Waiting::Three(_)) => self.pop_as(Kind::Three),
             Some(Waiting::Strict(..)) => self.pop_as(Kind::Strict),
+            Some(Waiting::Niched(..)) => self.pop_as(Kind::Niched),
             Some(&Waiting::Mark(mark, bits)) => self.pop_mark(mark, bits),
         }
     }

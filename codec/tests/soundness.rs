@@ -275,7 +275,7 @@ fn an_archive_that_is_in_place_by_chance_is_refused() {
 #[derive(annulus_codec::rkyv::Archive, annulus_codec::rkyv::Serialize)]
 #[rkyv(crate = annulus_codec::rkyv)]
 struct Raw([u8; 48]);
-message!(Raw, "test.Raw");
+message!(Raw, "test.Raw", flat: true);
 
 fn raw() -> Raw {
     Raw(garbage().try_into().expect("a header and a payload of 16 bytes"))

@@ -82,7 +82,7 @@ where
     let lease = lease_of(&frame);
     let valid = validate::<M>(&lease[HEADER_LEN..][..payload.len()]).is_ok();
     // Behind what is not read there could be anything, but not where all is read.
-    let right_len = !is_flat::<M>() || payload.len() == size_of::<M::Archived>();
+    let right_len = !M::FLAT || payload.len() == size_of::<M::Archived>();
     let frame = FrameReader::foreign(lease.clone(), MAX_PAYLOAD)
         .next_frame()
         .expect("the header is ours")

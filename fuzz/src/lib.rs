@@ -107,6 +107,11 @@ pub struct Eleven(pub [u8; 11]);
 #[derive(Debug, Clone, Arbitrary)]
 pub struct Odd(pub [u8; 37]);
 
+/// One word, and its archive takes a part of another.
+#[message(crate = annulus)]
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Niched(pub Option<char>, pub Light);
+
 /// A gap at the end only, where its archive has one too.
 #[message(crate = annulus)]
 #[derive(Debug, Clone, Arbitrary)]
@@ -120,17 +125,14 @@ pub struct Tail {
 
 // The targets are to meet messages of both kinds. Which are which is not for them to find out.
 const _: () = {
-    assert!(is_flat::<Flat>() && is_flat::<Tiny>() && is_flat::<Bit>() && is_flat::<Odd>());
-    assert!(is_flat::<()>() && is_flat::<Nothing>());
-    assert!(is_flat::<Words>() && is_flat::<Wide>() && is_flat::<Eleven>());
-    assert!(is_flat::<Plain>() && is_flat::<Tail>() && is_flat::<Picky>());
-    assert!(!is_flat::<Text>() && !is_flat::<Shape>());
+    use annulus_codec::message::Layout;
+    assert!(Niched::FLAT && size_of::<Niched>() == 8);
+    assert!(Flat::FLAT && Tiny::FLAT && Bit::FLAT && Odd::FLAT);
+    assert!(<()>::FLAT && Nothing::FLAT);
+    assert!(Words::FLAT && Wide::FLAT && Eleven::FLAT);
+    assert!(Plain::FLAT && Tail::FLAT && Picky::FLAT);
+    assert!(!Text::FLAT && !Shape::FLAT);
 };
-
-/// Whether a message's archive is all of its payload, and has no pointers.
-pub const fn is_flat<M: Archivable>() -> bool {
-    M::POINTER_FREE
-}
 
 /// A string, inline or out of line.
 #[message(crate = annulus)]

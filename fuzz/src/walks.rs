@@ -14,7 +14,7 @@ use annulus_codec::{
     yard::Yard,
 };
 
-use crate::{Flat, is_flat, lease_of, touch, which::Which, with_type};
+use crate::{Flat, lease_of, touch, which::Which, with_type};
 
 /// What the outboxes take that are walked.
 pub const LIMITS: OutboxLimits =
@@ -175,7 +175,7 @@ impl Pair {
             (header.kind, header.message) == (Kind::Tell, M::ID)
                 && (header.slot, header.generation) == (slot, generation)
                 && header.extension_len == 0
-                && !(is_flat::<M>() && header.is_foreign())
+                && !(M::FLAT && header.is_foreign())
         });
         let plain = plain.filter(|frame| Archived::<M>::open(frame.clone()).is_ok());
         match (told, plain) {

@@ -2,7 +2,7 @@
 
 use arbitrary::Arbitrary;
 
-use crate::{Bit, Eleven, Flat, Odd, Plain, Tail, Text, Tiny, Wide, Words};
+use crate::{Bit, Eleven, Flat, Niched, Odd, Plain, Tail, Text, Tiny, Wide, Words};
 
 /// The type of a message.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,8 @@ pub enum Which {
     Plain,
     /// Numbers with a gap at the end.
     Tail,
+    /// A word whose archive is longer.
+    Niched,
     /// No bytes.
     Unit,
     /// No bytes either.
@@ -35,7 +37,7 @@ pub enum Which {
 
 impl Which {
     /// All of them.
-    pub const ALL: [Which; 12] = [
+    pub const ALL: [Which; 13] = [
         Which::Flat,
         Which::Tiny,
         Which::Bit,
@@ -46,6 +48,7 @@ impl Which {
         Which::Text,
         Which::Plain,
         Which::Tail,
+        Which::Niched,
         Which::Unit,
         Which::Nothing,
     ];
@@ -58,7 +61,7 @@ macro_rules! with_type {
         $crate::with_type!(@ $which, $type, $body, {
             Flat: $crate::Flat, Tiny: $crate::Tiny, Bit: $crate::Bit, Words: $crate::Words,
             Wide: $crate::Wide, Eleven: $crate::Eleven, Odd: $crate::Odd, Text: $crate::Text,
-            Plain: $crate::Plain, Tail: $crate::Tail, Unit: (), Nothing: $crate::Nothing,
+            Plain: $crate::Plain, Tail: $crate::Tail, Niched: $crate::Niched, Unit: (), Nothing: $crate::Nothing,
         })
     };
     (@ $which:expr, $type:ident, $body:expr, { $($name:ident: $is:ty,)* }) => {
@@ -94,6 +97,8 @@ pub enum Content {
     Plain(Plain),
     /// Numbers with a gap at the end.
     Tail(Tail),
+    /// A word whose archive is longer.
+    Niched(Niched),
     /// No bytes.
     Unit,
     /// No bytes either.
@@ -115,6 +120,7 @@ macro_rules! with_message {
             $crate::which::Content::Text($message) => $body,
             $crate::which::Content::Plain($message) => $body,
             $crate::which::Content::Tail($message) => $body,
+            $crate::which::Content::Niched($message) => $body,
             $crate::which::Content::Unit => {
                 let $message = &();
                 $body

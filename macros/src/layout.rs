@@ -9,7 +9,7 @@
 //! same layout. That is on purpose: their archives are the same bytes, and a type that was renamed, or
 //! replaced by an equal one, still speaks to older nodes.
 //!
-//! Besides, whether the archive has pointers in it: it has if one of its fields has.
+//! Besides, whether the archive is flat: it is if all of its fields are.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -26,15 +26,15 @@ pub(crate) fn write(args: &Args, item: &DeriveInput) -> TokenStream {
     let layout = quote!(#annulus::codec::message::Layout);
     let conditions = item::conditions(&item.attrs);
     let ident = &item.ident;
-    let (shape, pointer_free) = match &item.data {
+    let (shape, flat) = match &item.data {
         Data::Struct(data) => {
             let fields = join_fields(&layout, &data.fields);
-            (quote!(let layout = hash64(b"struct"); #fields), pointer_free(&layout, &data.fields))
+            (quote!(let layout = hash64(b"struct"); #fields), flat(&layout, &data.fields))
         }
         Data::Enum(data) => {
             let variants = data.variants.iter().map(|v| join_variant(&layout, v));
-            let free = data.variants.iter().map(|v| pointer_free_variant(&layout, v));
-            (quote!(let layout = hash64(b"enum"); #(#variants)*), quote!(#(#free)*))
+            let parts = data.variants.iter().map(|v| flat_variant(&layout, v));
+            (quote!(let layout = hash64(b"enum"); #(#variants)*), quote!(#(#parts)*))
         }
         Data::Union(_) => unreachable!("unions were refused"),
     };
@@ -62,10 +62,10 @@ pub(crate) fn write(args: &Args, item: &DeriveInput) -> TokenStream {
                 #shape
                 layout
             };
-            const POINTER_FREE: bool = {
-                let free = true;
-                #pointer_free
-                free
+            const FLAT: bool = {
+                let flat = true;
+                #flat
+                flat
             };
         }
         #evaluated
@@ -105,27 +105,27 @@ fn join_variant(layout: &TokenStream, variant: &Variant) -> TokenStream {
 }
 
 /// Fields lie in the archive themselves, so it has no pointers but theirs.
-fn pointer_free(layout: &TokenStream, fields: &Fields) -> TokenStream {
-    let free = |field: &Field| {
+fn flat(layout: &TokenStream, fields: &Fields) -> TokenStream {
+    let is_flat = |field: &Field| {
         let conditions = item::conditions(&field.attrs);
         let ty = &field.ty;
         quote! {
             #(#conditions)*
-            let free = free && <#ty as #layout>::POINTER_FREE;
+            let flat = flat && <#ty as #layout>::FLAT;
         }
     };
-    fields.iter().map(free).collect()
+    fields.iter().map(is_flat).collect()
 }
 
-fn pointer_free_variant(layout: &TokenStream, variant: &Variant) -> TokenStream {
+fn flat_variant(layout: &TokenStream, variant: &Variant) -> TokenStream {
     let conditions = item::conditions(&variant.attrs);
-    let fields = pointer_free(layout, &variant.fields);
+    let fields = flat(layout, &variant.fields);
     quote! {
         #(#conditions)*
-        let free = free && {
-            let free = true;
+        let flat = flat && {
+            let flat = true;
             #fields
-            free
+            flat
         };
     }
 }

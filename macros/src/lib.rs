@@ -52,10 +52,10 @@ use proc_macro::TokenStream;
 /// The archive of an enum with named fields in its variants is a type alias. Its variants are found
 /// through it, as in `ArchivedShape::Circle { .. }`, but `use ArchivedShape::*` is not possible.
 ///
-/// # Pointer-free messages
-/// A message is pointer-free if there is no string, vector, box, map or set in it, nor in any of its parts: numbers,
-/// flags, references to actors, options, tuples, arrays, structs and enums of them. Such messages are the quickest, most
-/// of all if their archives have 16 bytes at most.
+/// # Flat messages
+/// A message is flat if there is no string, vector, `Bytes`, box, map or set in it, nor in any of its parts: numbers,
+/// flags, durations, addresses, references to actors; options, results, tuples, arrays, structs and enums of them. Such
+/// messages are the quickest, most of all if their archives have 16 bytes at most.
 ///
 /// # What it refuses
 /// On all messages:

@@ -396,15 +396,15 @@ enum Quote {
 }
 
 #[wire(crate = shim)]
-struct Pair<T>(T, u8);
+struct Pair<T>(T, #[cfg(any())] String, u8);
 
 #[wire(crate = shim)]
 struct Nothing;
 
 #[test]
-fn a_type_is_pointer_free_if_all_of_its_parts_are() {
-    assert_eq!([<Mood as Layout>::POINTER_FREE, Pair::<Mood>::POINTER_FREE], [true; 2]);
-    assert_eq!([Nothing::POINTER_FREE, Pair::<u64>::POINTER_FREE], [true; 2]);
-    assert_eq!([<Quote as Layout>::POINTER_FREE, Pair::<Quote>::POINTER_FREE], [false; 2]);
-    assert_eq!([Say::POINTER_FREE, Pair::<String>::POINTER_FREE], [false; 2]);
+fn a_type_is_flat_if_all_of_its_parts_are() {
+    assert_eq!([<Mood as Layout>::FLAT, Pair::<Mood>::FLAT], [true; 2]);
+    assert_eq!([Nothing::FLAT, Pair::<u64>::FLAT], [true; 2]);
+    assert_eq!([<Quote as Layout>::FLAT, Pair::<Quote>::FLAT], [false; 2]);
+    assert_eq!([Say::FLAT, Pair::<String>::FLAT], [false; 2]);
 }

@@ -195,7 +195,7 @@ impl Sim {
         let io = |worker| Io::new(SimDriver::new(self.world.clone(), worker));
         let drivers = ids.clone().map(io).collect();
         // Half of the nodes wake their workers as those do that are pinned.
-        let pinned = (self.seed + index as u64).is_multiple_of(2);
+        let pinned = self.seed.wrapping_add(index as u64).is_multiple_of(2);
         let pinning = if pinned { Pinning::Cores((0..workers).collect()) } else { Pinning::None };
         let place = &mut self.places[index];
         let builder = Node::builder(&place.name).pin(pinning);

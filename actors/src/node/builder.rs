@@ -32,7 +32,7 @@ pub enum Pinning {
     /// Wherever the operating system puts them.
     #[default]
     None,
-    /// Worker `n` on the `n`th of these cores; there must be one for each worker. If no core is named twice, a worker that
+    /// Worker `n` on the `n`th of these cores; there must be one for each worker. If each has another core, a worker that
     /// sleeps is woken before the ask or answer for it is made.
     Cores(Vec<usize>),
 }

@@ -12,9 +12,7 @@ use rkyv::ser::allocator::Arena;
 
 use crate::{
     address::{Address, Slot},
-    archive::{
-        Archivable, Archived, WriteError, is_flat, write_flat, write_flat_extended, write_frame,
-    },
+    archive::{Archivable, Archived, WriteError, write_flat, write_flat_extended, write_frame},
     chunk::{ChunkPool, ChunkWriter, Lease, MAX_CHUNK, PoolExhausted},
     extension::Extensions,
     frame::{FLAG_SHARED, FRAME_ALIGN, Frame, Frames, HEADER_LEN, Header, Kind, padded},
@@ -170,12 +168,12 @@ impl Outbox {
         self.bytes() >= self.limits.bytes
     }
 
-    /// Archives a told message at the end, if it [is flat](is_flat) and there is room for it in the open
+    /// Archives a told message at the end, if it is [flat](crate::message::Layout::FLAT) and there is room for it in the open
     /// chunk. Returns whether it did.
     #[inline(always)]
     pub(crate) fn append_told<M: Archivable>(&mut self, to: Address, message: &M) -> bool {
         let header = Header::new(Kind::Tell, to.slot(), to.generation(), M::ID, 0);
-        if const { is_flat::<M>() } { self.append_flat(header, message, true) } else { false }
+        if const { M::FLAT } { self.append_flat(header, message, true) } else { false }
     }
 
     /// Appends a flat message without extensions to the open chunk, if there is room for it.
@@ -219,7 +217,7 @@ impl Outbox {
         admission: Admission,
     ) -> Result<(), PushError> {
         let bounded = admission == Admission::Bounded;
-        if const { is_flat::<M>() } {
+        if const { M::FLAT } {
             let appended = match extensions {
                 None => self.append_flat(header, message, bounded),
                 Some(extensions) => self.append_flat_extended(header, extensions, message, bounded),
@@ -252,7 +250,7 @@ impl Outbox {
     ) -> Result<Frame, PushError> {
         assert!(self.is_empty(), "one message is archived where nothing waits");
         self.rewind();
-        if !(const { is_flat::<M>() } && self.append_flat(header, message, false)) {
+        if !(const { M::FLAT } && self.append_flat(header, message, false)) {
             self.push_archive(header, None, message)?;
         }
         let open = self.open.as_mut().expect("it was just written to");

@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt, num::NonZeroU64};
 use super::slots::Slots;
 use crate::{
     archive::{Archivable, Archived},
-    held::Small,
+    held::{Held, Small},
     message::{Message, MessageId},
 };
 
@@ -311,8 +311,7 @@ impl SmallQueue {
         let first = place.word.get();
         let behind = head.wrapping_add(1);
         // Only what says more than one word may have a second.
-        let wide = const { size_of::<M>() > size_of::<u64>() };
-        let second = if wide { self.second(behind) } else { None };
+        let second = if const { Held::<M>::WIDE } { self.second(behind) } else { None };
         let id = const { small_id::<M>() }?;
         let small = Small::from_words(id, [first, second.unwrap_or(0)]);
         let opened = Archived::of_small(&small).ok()?;

@@ -21,13 +21,13 @@ use annulus_codec::{
 /// too, so no two types may have the same.
 macro_rules! message {
     ($type:ty, $name:literal) => {
-        message!($type, $name, pointer_free: false);
+        message!($type, $name, flat: false);
     };
-    ($type:ty, $name:literal, pointer_free: $pointer_free:literal) => {
-        // SAFETY: each type has a tag of its own, and is pointer-free only if its parts are.
+    ($type:ty, $name:literal, flat: $flat:literal) => {
+        // SAFETY: each type has a tag of its own, and is flat only if its parts are.
         unsafe impl annulus_codec::message::Layout for $type {
             const LAYOUT: u64 = annulus_codec::hash::hash64($name.as_bytes());
-            const POINTER_FREE: bool = $pointer_free;
+            const FLAT: bool = $flat;
         }
 
         // SAFETY: the identity is made as the contract says.
@@ -47,13 +47,13 @@ pub(crate) use message;
 #[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 #[rkyv(crate = annulus_codec::rkyv)]
 pub(crate) struct Inc(pub u64);
-message!(Inc, "test.Inc");
+message!(Inc, "test.Inc", flat: true);
 
 #[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 #[rkyv(crate = annulus_codec::rkyv)]
 #[repr(C)]
 pub(crate) struct Pair(pub u64, pub u64);
-message!(Pair, "test.Pair");
+message!(Pair, "test.Pair", flat: true);
 
 #[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 #[rkyv(crate = annulus_codec::rkyv)]
