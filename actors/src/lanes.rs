@@ -328,7 +328,7 @@ impl Core {
 
     #[inline(never)]
     fn hand_out(&self, outbound: &Outbound) {
-        // What was refused leaves nothing behind, and takes nothing from what comes next.
+        // What was refused leaves nothing behind, and if nobody was rung for it takes nothing from what comes next.
         if outbound.is_flushed() {
             return;
         }

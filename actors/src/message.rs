@@ -20,7 +20,7 @@ use crate::respond::ReplyTo;
 /// It derefs to the archived message (or, for a local message, to the message itself). It is `'static`
 /// and can cross an `.await`, be kept, forwarded, or returned as the reply: no bytes are decoded or
 /// copied for any of that. While it lives, it keeps its chunk of message memory from being used again; but a
-/// [flat](macro@crate::message#flat-messages) message of 16 bytes at most is copied, and keeps nothing.
+/// [small flat](macro@crate::message#flat-messages) message is copied, and keeps nothing.
 pub struct Msg<M: Message> {
     carrier: <M::Passing as Passing<M>>::Carrier,
 }

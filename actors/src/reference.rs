@@ -261,7 +261,7 @@ impl<P> fmt::Debug for ActorRef<P> {
 }
 
 // In a message a reference is its address: what protocol it has is said by the message's own type.
-// The promise holds: `resolve` below is that of the address.
+// The promise holds: `serialize` below is that of the address, and so is `resolve`, of the address as all nodes know it.
 annulus_codec::layout_of!(unsafe impl<P> for ActorRef<P> as Address);
 
 impl<P> Archive for ActorRef<P> {

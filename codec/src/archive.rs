@@ -276,7 +276,7 @@ fn flat_header<M: Archivable>(mut header: Header, extension_len: u16) -> Header 
     header
 }
 
-/// Writes one whole frame without extensions at the end of a chunk, for a message that
+/// Writes one whole frame without extensions at the end of a chunk, for a message that is
 /// [flat](crate::message::Layout::FLAT). Returns whether it did.
 #[inline(always)]
 pub(crate) fn write_flat<M: Archivable>(
@@ -341,8 +341,8 @@ fn write_flat_body<M: Archivable>(body: &mut [MaybeUninit<u8>], archive: &[u8]) 
     body[..size_of::<M::Archived>()].write_copy_of_slice(archive);
 }
 
-/// Shows the archive of a flat message. `None` if its `Serialize` writes something, against the contract of
-/// [`Layout`]: it is not quick then.
+/// Shows the archive of a flat message. `None` if its `Serialize` fails, or writes something against the
+/// contract of [`Layout`]: it is not quick then.
 #[inline(always)]
 pub(crate) fn with_flat<M: Archivable, R>(message: &M, show: impl FnOnce(&[u8]) -> R) -> Option<R> {
     assert!(const { M::FLAT });
@@ -416,7 +416,8 @@ pub fn finish<M: Archivable>(
         needed: &mut needed,
     };
     let (written, payload_len) = serialize(&message, writer, arena);
-    if written.is_err() || payload_len < filled.len() {
+    let fits = !M::FLAT || payload_len == size_of::<M::Archived>();
+    if written.is_err() || payload_len < filled.len() || !fits {
         return Err(match needed {
             0 => WriteError::Unserializable,
             needed => WriteError::NoRoom { needed },
@@ -553,8 +554,7 @@ impl<M: Archivable> Deref for Archived<M> {
         // nobody else sets (`push_broadcast`, `into_shared`). Payloads start at multiples of 16, of which
         // `from_parts` makes sure if they are foreign, so an archive stays aligned when it is copied, into a
         // frame or into the words of a `Held`, which takes none that need more than words do. They never
-        // change. What is flat is all of its payload: `from_parts` and `Held` make sure, and `finish` has
-        // written nothing else.
+        // change. What is flat is all of its payload: `from_parts`, `open_own`, `finish` and `Held` make sure.
         unsafe {
             if const { M::FLAT } {
                 &*self.bytes().as_ptr().cast()

@@ -130,10 +130,10 @@ where
 ///
 /// # Safety
 /// - Two types with the same `LAYOUT` have archives that are valid for exactly the same bytes and mean
-///   the same thing.
+///   the same thing, and the same `FLAT`.
 /// - What `Serialize` and `Archive` of the type write, as rkyv's derives have it, is a valid archive of it,
 ///   with no part that is aligned to more than [`FRAME_ALIGN`](crate::frame::FRAME_ALIGN) bytes.
-/// - If `Archive::COPY_OPTIMIZATION` is enabled, the bytes of a value are such an archive too.
+/// - If `Archive::COPY_OPTIMIZATION` is enabled, and a value is as long as its archive, its bytes are such an archive too.
 /// - If `FLAT`, such an archive is one `Archived` and no more, valid at any address that is aligned for it, and
 ///   `Serialize` writes nothing besides and asks for no memory.
 #[diagnostic::on_unimplemented(
@@ -150,7 +150,7 @@ pub unsafe trait Layout {
     const FLAT: bool = false;
 }
 
-macro_rules! plain_layout {
+macro_rules! flat_layout {
     ($($type:ty => $tag:literal),* $(,)?) => {
         // SAFETY: each type has a tag of its own, and an archive of a fixed size without pointers.
         $(unsafe impl Layout for $type {
@@ -160,7 +160,7 @@ macro_rules! plain_layout {
     };
 }
 
-plain_layout! {
+flat_layout! {
     () => "unit", bool => "bool", char => "char",
     u8 => "u8", u16 => "u16", u32 => "u32", u64 => "u64", u128 => "u128",
     i8 => "i8", i16 => "i16", i32 => "i32", i64 => "i64", i128 => "i128",

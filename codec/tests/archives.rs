@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use annulus_codec::{
     archive::{AccessError, Archivable, Archived, finish, validate},
     chunk::ChunkPool,
@@ -133,7 +135,7 @@ fn stream_of<M: Archivable>(message: &M, extensions: Option<&Extensions>, dirt: 
 }
 
 #[test]
-fn messages_that_are_copied_make_the_frames_of_those_that_are_serialised() {
+fn flat_messages_make_the_frames_of_those_that_are_serialised() {
     use rkyv::Archive;
     const { assert!(Flat::COPY_OPTIMIZATION.is_enabled() && !Tail::COPY_OPTIMIZATION.is_enabled()) };
     let flat = Flat { number: 1, pair: [2, 3], letter: 'ä', flags: [true; 7], small: 4 };
@@ -159,6 +161,12 @@ fn is_written_as_serialised<M: Archivable<Passing = ByArchive> + Copy>(message: 
         let (payload, padding) = frame[HEADER_LEN..].split_at(serialised.len());
         assert_eq!(payload, serialised);
         assert!(padding.iter().all(|byte| *byte == 0));
+    }
+    let between = Extensions { remaining: Some(Duration::from_secs(7)), ..Extensions::default() };
+    let extended = stream_of(&message, Some(&between), 0xaa);
+    assert_eq!(extended.len(), 3 * (frame_len + between.encoded_len()));
+    for frame in extended.chunks(frame_len + between.encoded_len()) {
+        assert_eq!(frame[HEADER_LEN + between.encoded_len()..], stream[HEADER_LEN..frame_len]);
     }
     let small = ByArchive::as_small(&message);
     assert_eq!(small.is_some(), serialised.len() <= 16 && align_of::<M::Archived>() <= 8);
@@ -191,7 +199,7 @@ fn choices() -> impl Strategy<Value = Choice> {
 
 proptest! {
     #[test]
-    fn messages_without_pointers_are_written_as_serialised(
+    fn any_flat_message_is_written_as_serialised(
         tail: (u64, u8), choice in choices(), few: (Option<u8>, u16, Option<u32>),
     ) {
         is_written_as_serialised(Tail { number: tail.0, small: tail.1 });

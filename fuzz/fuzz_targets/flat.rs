@@ -118,8 +118,8 @@ impl Pair {
         message: &M,
         quick: Result<(), PushError>,
     ) {
-        let mut own = Header::new(header.kind, header.slot, header.generation, M::ID, 0);
-        own.correlation = header.correlation;
+        let Header { kind, slot, generation, correlation, .. } = header;
+        let own = Header::new(kind, slot, generation, M::ID, correlation);
         let serialised = match self.serialised.is_full() {
             true => Err(PushError::Full),
             false => self.serialised.push_archived(own, serialised(message)),

@@ -123,9 +123,11 @@ pub struct Tail {
     pub small: u8,
 }
 
-// The targets are to meet messages of both kinds. Which are which is not for them to find out.
+// The targets are to meet messages of all kinds: their own archives, others without pointers, and others.
 const _: () = {
-    use annulus_codec::message::Layout;
+    use annulus_codec::{message::Layout, rkyv::Archive};
+    let own = Flat::COPY_OPTIMIZATION.is_enabled();
+    assert!(own && !Plain::COPY_OPTIMIZATION.is_enabled() && !Tail::COPY_OPTIMIZATION.is_enabled());
     assert!(Niched::FLAT && size_of::<Niched>() == 8);
     assert!(Flat::FLAT && Tiny::FLAT && Bit::FLAT && Odd::FLAT);
     assert!(<()>::FLAT && Nothing::FLAT);

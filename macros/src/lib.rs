@@ -54,8 +54,9 @@ use proc_macro::TokenStream;
 ///
 /// # Flat messages
 /// A message is flat if there is no string, vector, `Bytes`, box, map or set in it, nor in any of its parts: numbers,
-/// flags, durations, addresses, references to actors; options, results, tuples, arrays, structs and enums of them. Such
-/// messages are the quickest, most of all if their archives have 16 bytes at most.
+/// flags, characters, durations, addresses, references to actors; options, results, tuples, arrays, structs and enums of
+/// them. Such messages are the quickest, most of all *small* ones: those whose archives have 16 bytes at most, and no
+/// number of 128 bits. An option takes as much room as what is in it and one more byte, rounded up.
 ///
 /// # What it refuses
 /// On all messages:

@@ -1,4 +1,4 @@
-//! Messages of all shapes, told and asked: what arrives is what was sent, whatever way it takes.
+//! Messages of all shapes, told, asked and forwarded: what arrives is what was sent.
 #![allow(missing_docs, reason = "tests are named after what they show")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -56,10 +56,15 @@ enum Event {
 #[derive(Clone, Debug)]
 struct Whom(Option<ActorRef<Shapes>>, u32);
 
-/// More than a chunk, with gaps.
+/// More than crosses without a chunk, with gaps.
 #[message(reply = Large)]
 #[derive(Clone, Debug)]
-struct Large(Box<[u64; 4]>, [(u8, u32); 40]);
+struct Large([(u8, u32); 40]);
+
+/// More than a chunk, with gaps.
+#[message(reply = Huge)]
+#[derive(Clone, Debug)]
+struct Huge([(u8, u32); 10_000]);
 
 /// Not flat, in one variant of two.
 #[message(reply = Mixed)]
@@ -69,7 +74,7 @@ enum Mixed {
     Words(String, Vec<Light>),
 }
 
-type Shapes = (Niched, Nested, Gaps, Wide, Event, Whom, Large, Mixed);
+type Shapes = (Niched, Nested, Gaps, Wide, Event, Whom, Large, Huge, Mixed);
 
 /// Notes what it gets, and gives it back.
 struct Echo(Shared<String>);
@@ -90,7 +95,28 @@ macro_rules! echoes {
     };
 }
 
-echoes!(Niched Nested Gaps Wide Event Whom Large Mixed);
+echoes!(Niched Nested Gaps Wide Event Whom Large Huge Mixed);
+
+/// Passes on what it gets as it is, and gives it back.
+struct Router(ActorRef<Shapes>);
+
+impl Actor for Router {
+    type Protocol = Shapes;
+}
+
+macro_rules! routes {
+    ($($message:ident)+) => {
+        $(impl Handler<$message> for Router {
+            async fn handle(&mut self, message: Msg<$message>, _: &mut Context<Self>) -> $message {
+                let decoded = message.decode();
+                self.0.forward(message).unwrap();
+                decoded
+            }
+        })+
+    };
+}
+
+routes!(Niched Nested Gaps Wide Event Whom Large Huge Mixed);
 
 /// Tells some, and asks, each of these.
 macro_rules! send {
@@ -133,7 +159,8 @@ async fn send_all(echo: ActorRef<Shapes>) -> Vec<String> {
         Event::Went(IpAddr::V4(Ipv4Addr::BROADCAST)),
         Whom(None, 1),
         Whom(Some(echo), 2),
-        Large(Box::new([1, 2, 3, 4]), std::array::from_fn(|n| (n as u8, n as u32 * 1000))),
+        Large(std::array::from_fn(|n| (n as u8, n as u32 * 1000))),
+        Huge(std::array::from_fn(|n| (n as u8, n as u32 * 1000))),
         Mixed::Number(5),
         Mixed::Words("so many words".repeat(20), vec![Light::Red, Light::Green]),
     }
@@ -147,6 +174,19 @@ fn messages_of_all_shapes_arrive_as_they_were_sent_on_a_node() {
         let echo = node.spawn_on(on, Echo(seen.clone())).unwrap();
         let sent = node.run_on(0, async move || send_all(echo).await).unwrap();
         assert_eq!(seen.all(), sent, "on worker {on}");
+        node.shutdown(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn messages_of_all_shapes_arrive_as_they_were_sent_through_another_actor() {
+    for (router, echo) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let node = Node::builder("ann").workers(2).start().unwrap();
+        let seen = Shared::default();
+        let echo = node.spawn_on(echo, Echo(seen.clone())).unwrap();
+        let router = node.spawn_on(router, Router(echo)).unwrap();
+        let sent = node.run_on(0, async move || send_all(router).await).unwrap();
+        assert_eq!(seen.wait_for(sent.len()), sent);
         node.shutdown(PATIENCE).unwrap();
     }
 }

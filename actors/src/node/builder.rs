@@ -169,7 +169,7 @@ impl NodeBuilder {
 
     /// Makes the node without threads or rings: the caller drives its workers, on these drivers, one
     /// for each worker. The settings of the ring and of threads count for nothing, and that of cores only for how workers
-    /// wake each other.
+    /// wake each other; there must be enough of them all the same.
     ///
     /// # Errors
     /// If a setting makes no sense, or a socket cannot be bound.
