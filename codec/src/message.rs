@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_has_a_pointer_in_it_anywhere_is_not_flat() {
-        let free = [
+        let flat = [
             <()>::FLAT,
             <(u8, bool, char)>::FLAT,
             <[Option<u64>; 3]>::FLAT,
@@ -330,6 +330,6 @@ mod tests {
             <Result<String, u8>>::FLAT,
             crate::bytes::Bytes::FLAT,
         ];
-        assert_eq!((free, pointing), ([true; 5], [false; 11]));
+        assert_eq!((flat, pointing), ([true; 5], [false; 11]));
     }
 }

@@ -76,8 +76,11 @@ enum Mixed {
 
 type Shapes = (Niched, Nested, Gaps, Wide, Event, Whom, Large, Huge, Mixed);
 
-/// Notes what it gets, and gives it back.
-struct Echo(Shared<String>);
+/// Notes what it gets, passes it on as it is if there is somebody to get it, and gives it back.
+struct Echo {
+    seen: Shared<String>,
+    to: Option<ActorRef<Shapes>>,
+}
 
 impl Actor for Echo {
     type Protocol = Shapes;
@@ -87,36 +90,18 @@ macro_rules! echoes {
     ($($message:ident)+) => {
         $(impl Handler<$message> for Echo {
             async fn handle(&mut self, message: Msg<$message>, _: &mut Context<Self>) -> $message {
-                let message = message.decode();
-                self.0.push(format!("{message:?}"));
-                message
-            }
-        })+
-    };
-}
-
-echoes!(Niched Nested Gaps Wide Event Whom Large Huge Mixed);
-
-/// Passes on what it gets as it is, and gives it back.
-struct Router(ActorRef<Shapes>);
-
-impl Actor for Router {
-    type Protocol = Shapes;
-}
-
-macro_rules! routes {
-    ($($message:ident)+) => {
-        $(impl Handler<$message> for Router {
-            async fn handle(&mut self, message: Msg<$message>, _: &mut Context<Self>) -> $message {
                 let decoded = message.decode();
-                self.0.forward(message).unwrap();
+                self.seen.push(format!("{decoded:?}"));
+                if let Some(to) = self.to {
+                    to.forward(message).unwrap();
+                }
                 decoded
             }
         })+
     };
 }
 
-routes!(Niched Nested Gaps Wide Event Whom Large Huge Mixed);
+echoes!(Niched Nested Gaps Wide Event Whom Large Huge Mixed);
 
 /// Tells some, and asks, each of these.
 macro_rules! send {
@@ -171,7 +156,7 @@ fn messages_of_all_shapes_arrive_as_they_were_sent_on_a_node() {
     for on in [0, 1] {
         let node = Node::builder("ann").workers(2).start().unwrap();
         let seen = Shared::default();
-        let echo = node.spawn_on(on, Echo(seen.clone())).unwrap();
+        let echo = node.spawn_on(on, Echo { seen: seen.clone(), to: None }).unwrap();
         let sent = node.run_on(0, async move || send_all(echo).await).unwrap();
         assert_eq!(seen.all(), sent, "on worker {on}");
         node.shutdown(PATIENCE).unwrap();
@@ -180,12 +165,14 @@ fn messages_of_all_shapes_arrive_as_they_were_sent_on_a_node() {
 
 #[test]
 fn messages_of_all_shapes_arrive_as_they_were_sent_through_another_actor() {
-    for (router, echo) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+    for (router_on, echo_on) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
         let node = Node::builder("ann").workers(2).start().unwrap();
-        let seen = Shared::default();
-        let echo = node.spawn_on(echo, Echo(seen.clone())).unwrap();
-        let router = node.spawn_on(router, Router(echo)).unwrap();
+        let (seen, routed) = (Shared::default(), Shared::default());
+        let echo = node.spawn_on(echo_on, Echo { seen: seen.clone(), to: None }).unwrap();
+        let router = Echo { seen: routed.clone(), to: Some(echo) };
+        let router = node.spawn_on(router_on, router).unwrap();
         let sent = node.run_on(0, async move || send_all(router).await).unwrap();
+        assert_eq!(routed.all(), sent);
         assert_eq!(seen.wait_for(sent.len()), sent);
         node.shutdown(PATIENCE).unwrap();
     }
@@ -196,7 +183,7 @@ fn messages_of_all_shapes_arrive_as_they_were_sent_between_nodes() {
     const ECHO: Name<Shapes> = Name::new("echo");
     let pair = Pair::new(Over::Tcp, 1, 1);
     let seen = Shared::default();
-    let echo = pair.ann.spawn(Echo(seen.clone())).unwrap();
+    let echo = pair.ann.spawn(Echo { seen: seen.clone(), to: None }).unwrap();
     pair.ann.run(async move || ECHO.register(echo).await.unwrap()).unwrap();
     let sent = pair.bob.run(async || send_all(ECHO.find_on("ann", PATIENCE).await.unwrap()).await);
     // A reference shows how a node knows the other one, which differs.

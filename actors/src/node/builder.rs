@@ -201,8 +201,6 @@ impl NodeBuilder {
                 return setting(format!("{given} cores are named for {needed} workers"));
             }
         };
-        let used: BTreeSet<&usize> = cores.iter().take(self.workers).collect();
-        let rings_ahead = used.len() == self.workers;
         let streams = |texts: &[String]| -> Result<Vec<Endpoint>, NodeError> {
             let parsed = texts.iter().map(|text| text.parse::<Endpoint>());
             let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
@@ -223,7 +221,7 @@ impl NodeBuilder {
         // Other nodes get addresses, not names that they would have to look up.
         let advertise = streams(&self.advertise)?.iter().map(Endpoint::to_string).collect();
         let (listen, join) = (streams(&self.listen)?, streams(&self.join)?);
-        Ok(Plan { workers: self.workers, cores, rings_ahead, listen, advertise, join, datagrams })
+        Ok(Plan { workers: self.workers, cores, listen, advertise, join, datagrams })
     }
 
     /// What the workers share, and what each of them needs besides, now that their sockets are bound.
@@ -235,6 +233,7 @@ impl NodeBuilder {
     ) -> (Arc<NodeShared>, Vec<Start>) {
         let incarnation = reports[0].wall_nanos;
         let endpoints: Vec<String> = reports[0].endpoints.iter().map(Endpoint::to_string).collect();
+        let rings_ahead = plan.pins_apart();
         let advertise = if plan.advertise.is_empty() { endpoints.clone() } else { plan.advertise };
         let shared = Arc::new(NodeShared {
             name: self.name.clone(),
@@ -245,7 +244,7 @@ impl NodeBuilder {
             incarnation_tag: fold32(incarnation),
             endpoints,
             datagrams: reports.iter().filter_map(|report| report.datagrams).collect(),
-            rings_ahead: plan.rings_ahead,
+            rings_ahead,
             limits: self.limits,
             loads: entries.iter().map(|_| AtomicUsize::new(0)).collect(),
             entries,
@@ -269,7 +268,6 @@ impl NodeBuilder {
 pub(super) struct Plan {
     pub(super) workers: usize,
     pub(super) cores: Vec<usize>,
-    rings_ahead: bool,
     listen: Vec<Endpoint>,
     advertise: Vec<String>,
     join: Vec<Endpoint>,
@@ -277,6 +275,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Whether each worker is pinned to a core that no other one is pinned to.
+    fn pins_apart(&self) -> bool {
+        let used: BTreeSet<&usize> = self.cores.iter().take(self.workers).collect();
+        used.len() == self.workers
+    }
+
     /// The sockets of one worker. The first one accepts connections for all.
     pub(super) fn bindings(&self, worker: usize) -> Bindings {
         Bindings {
